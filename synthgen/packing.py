@@ -1,0 +1,205 @@
+"""One forward pass over a prompt and a token trie: packed log-probabilities, equal to the one-by-one ones.
+
+Stands between `trie` and `tuning`. A pack is one sequence, prompt ids + trie nodes; position ids follow depth and
+a 4-D mask lets a node see the prompt, its ancestors and itself. Packs of one prompt are batched, padded to the
+longest. Every pack carries the prompt, so that gradients need no bookkeeping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synthgen.errors import SynthgenError
+from synthgen.trie import Floats, Pack, TokenTrie
+
+# Measured on a random 4 M-parameter Llama (width 256, 4 layers, vocabulary 3,072), 2 CPU threads; see
+# `step_times` in the tests' neighbour bench/tuning.py. Dense masks are quadratic in the pack, the prompt is
+# repeated for every pack: the minimum is flat.
+PACK_NODES = 384
+BATCH_TOKENS = 4096
+
+ATTENTION_KINDS = ("full_attention", "sliding_attention")
+
+
+@dataclass(frozen=True, eq=False)
+class PackBatch:
+    """Packs of one trie, ready for the model. B packs, P prompt tokens, n node slots, r nodes read."""
+
+    ids: Tensor  # (B, P + n)
+    positions: Tensor  # (B, P + n)
+    nodes: Tensor  # (B, n) trie node of each slot, padding N
+    ends: Tensor  # (B, n) one past the node's subtree, padding 0: seen by nobody
+    n_prompt: int
+    row: Tensor  # (r,) where each node is read: pack …
+    column: Tensor  # (r,) … and 0 for the prompt's last token, i + 1 for slot i
+    token: Tensor  # (r,)
+    mass: Tensor  # (r,) float32
+    read: Tensor  # (r,) trie node
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens evaluated, padding included."""
+        return self.ids.numel()
+
+    def mask(self, window: int | None = None) -> Tensor:
+        """(B, 1, L, L), True where a query may look; `window` as in sliding-window attention."""
+        n_packs, length = self.ids.shape
+        allowed = torch.ones(length, length, dtype=torch.bool, device=self.ids.device).tril()
+        allowed = allowed.expand(n_packs, length, length).clone()
+        query, key = self.nodes[:, :, None], self.nodes[:, None, :]
+        allowed[:, self.n_prompt :, self.n_prompt :] = (key <= query) & (query < self.ends[:, None, :])
+        if window is not None:
+            allowed &= self.positions[:, :, None] - self.positions[:, None, :] < window
+        return allowed[:, None]
+
+
+def collate(trie: TokenTrie, packs: Sequence[Pack], prompt_ids: Sequence[int], device: torch.device) -> PackBatch:
+    """Batch packs of one trie under one prompt, padded on the right."""
+    n_packs, n_prompt = len(packs), len(prompt_ids)
+    n_slots = max(len(pack.nodes) for pack in packs)
+    ids = np.zeros((n_packs, n_prompt + n_slots), dtype=np.int64)
+    ids[:, :n_prompt] = prompt_ids
+    positions = np.tile(np.arange(n_prompt + n_slots), (n_packs, 1))
+    nodes = np.full((n_packs, n_slots), len(trie), dtype=np.int64)
+    ends = np.zeros((n_packs, n_slots), dtype=np.int64)
+    for i, pack in enumerate(packs):
+        n = len(pack.nodes)
+        ids[i, n_prompt : n_prompt + n] = trie.token[pack.nodes]
+        positions[i, n_prompt : n_prompt + n] = n_prompt + trie.depth[pack.nodes]
+        positions[i, n_prompt + n :] = n_prompt
+        nodes[i, :n], ends[i, :n] = pack.nodes, trie.end[pack.nodes]
+    read = np.concatenate([pack.read for pack in packs])
+
+    def to(array: np.ndarray[Any, Any]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
+
+    return PackBatch(
+        ids=to(ids),
+        positions=to(positions),
+        nodes=to(nodes),
+        ends=to(ends),
+        n_prompt=n_prompt,
+        row=to(np.repeat(np.arange(n_packs), [len(pack.read) for pack in packs])),
+        column=to(np.concatenate([pack.read_at for pack in packs])),
+        token=to(trie.token[read]),
+        mass=to(trie.mass[read].astype(np.float32)),
+        read=to(read),
+    )
+
+
+def batches(
+    trie: TokenTrie,
+    prompt_ids: Sequence[int],
+    device: torch.device,
+    pack_nodes: int = PACK_NODES,
+    batch_tokens: int = BATCH_TOKENS,
+) -> Iterator[PackBatch]:
+    """The whole trie in batches of at most `batch_tokens` tokens (or one pack), packs of like size together."""
+    packs = sorted(trie.packs(pack_nodes), key=lambda pack: -len(pack.nodes))
+    start = 0
+    while start < len(packs):
+        longest = len(prompt_ids) + len(packs[start].nodes)
+        stop = start + max(1, batch_tokens // longest)
+        yield collate(trie, packs[start:stop], prompt_ids, device)
+        start = stop
+
+
+def attention_masks(model: Any, batch: PackBatch) -> Tensor | dict[str, Tensor]:
+    """The batch's mask as the model's attention wants it: per kind of layer, boolean for SDPA, else additive.
+
+    Raises SynthgenError where a model has layers that no 4-D mask reaches (linear attention, chunks).
+    """
+    config = model.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    if strange := sorted(kinds - set(ATTENTION_KINDS)):
+        raise SynthgenError(
+            f"model {model.config.model_type!r} has layers of kind {', '.join(strange)}; tuning needs attention "
+            f"that takes a mask ({', '.join(ATTENTION_KINDS)}): choose another model"
+        )
+    window = getattr(config, "sliding_window", None)
+
+    def form(mask: Tensor) -> Tensor:
+        if config._attn_implementation == "sdpa":
+            return mask
+        return torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill_(
+            ~mask, torch.finfo(model.dtype).min
+        )
+
+    if not kinds:
+        return form(batch.mask(window))
+    full = form(batch.mask())
+    return {kind: full if kind == "full_attention" else form(batch.mask(window)) for kind in sorted(kinds)}
+
+
+def pack_logits(model: Any, batch: PackBatch) -> Tensor:
+    """(B, n + 1, V) float32 logits after the prompt's last token and after every node slot."""
+    out = model(
+        input_ids=batch.ids,
+        attention_mask=attention_masks(model, batch),
+        position_ids=batch.positions,
+        use_cache=False,
+        logits_to_keep=batch.ids.shape[1] - batch.n_prompt + 1,
+    )
+    logits: Tensor = out.logits.float()
+    return logits
+
+
+def read_log_probs(logits: Tensor, batch: PackBatch) -> Tensor:
+    """(r,) log pθ(token | path) of the nodes the batch reads, from `pack_logits`."""
+    chosen = logits[batch.row, batch.column, batch.token]
+    return chosen - logits.logsumexp(-1)[batch.row, batch.column]
+
+
+def pack_loss(model: Any, batch: PackBatch) -> tuple[Tensor, Tensor]:
+    """The batch's part of the trie loss, −Σ m(v) log pθ(v), in nats, and the (r,) log-probabilities behind it."""
+    log_probs = read_log_probs(pack_logits(model, batch), batch)
+    return -(batch.mass * log_probs).sum(), log_probs
+
+
+@torch.no_grad()
+def node_log_probs(
+    model: Any,
+    trie: TokenTrie,
+    prompt_ids: Sequence[int],
+    pack_nodes: int = PACK_NODES,
+    batch_tokens: int = BATCH_TOKENS,
+) -> Floats:
+    """(N,) log pθ(token(v) | prompt, path to v) of every node, in nats."""
+    values = np.zeros(len(trie))
+    for batch in batches(trie, prompt_ids, model.device, pack_nodes, batch_tokens):
+        _, log_probs = pack_loss(model, batch)
+        values[batch.read.cpu().numpy()] = log_probs.double().cpu().numpy()
+    return values
+
+
+@torch.no_grad()
+def check_packing(model: Any, trie: TokenTrie, prompt_ids: Sequence[int], n_targets: int = 4) -> float:
+    """Largest difference in nats between packed and one-by-one log-probabilities on a few targets.
+
+    Raises SynthgenError where it is beyond rounding: the architecture does not honour the mask or the positions.
+    """
+    leaves = np.flatnonzero(trie.is_leaf)
+    some = leaves[np.unique(np.linspace(0, len(leaves) - 1, n_targets).astype(int))]
+    paths = [trie.path(int(leaf)) for leaf in some]
+    few = TokenTrie.from_sequences([trie.token[path].tolist() for path in paths], [1.0] * len(paths))
+    packed = node_log_probs(model, few, prompt_ids)
+    worst = 0.0
+    for leaf in np.flatnonzero(few.is_leaf):
+        path = few.path(int(leaf))
+        ids = torch.tensor([[*prompt_ids, *few.token[path].tolist()]], device=model.device)
+        logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(path) + 1).logits.float()
+        plain = logits[0, :-1].log_softmax(-1).gather(1, ids[0, len(prompt_ids) :, None])[:, 0]
+        worst = max(worst, float(np.abs(plain.double().cpu().numpy() - packed[path]).max()))
+    tolerance = 1e-3 if model.dtype == torch.float32 else 0.5
+    if not worst <= tolerance:
+        raise SynthgenError(
+            f"model {model.config.model_type!r}: packed log-probabilities differ from plain ones by {worst:.3g} nats "
+            f"(at most {tolerance} expected); its attention does not follow a 4-D mask: choose another model"
+        )
+    return worst

@@ -1,0 +1,101 @@
+"""The report: facts computed from what was written, drawn for terminal, browser, dataset card and machines.
+
+Light at import; what computes and draws is imported when it is called.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from synthgen.report.figures import Facts
+    from synthgen.schema import RecordSchema
+
+__all__ = ["summarise", "write_reports"]
+
+
+def summarise(
+    paths: Path | str | Sequence[Path | str],
+    schema: RecordSchema | None = None,
+    reference: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    reference_draws: Mapping[str, int] | None = None,
+    run: Mapping[str, object] | None = None,
+    seed: int = 0,
+) -> Facts:
+    """Measure tables on disk: any Parquet, CSV or JSONL, or a dataset folder of ours.
+
+    In a single dataset folder `base.parquet` is the before, and without `run` the run's figures come from the
+    folder's last report.json.
+
+    Raises:
+        RecipeError: no table at a path, or a schema or reference that does not fit it.
+        SynthgenError: no rows, or figures that cannot be.
+    """
+    import polars as pl
+
+    from synthgen.report.facts import compute, field_infos
+    from synthgen.report.tables import BASE_TABLE, load_table
+
+    given = [Path(p) for p in ([paths] if isinstance(paths, Path | str) else paths)]
+    folder = given[0] if len(given) == 1 and given[0].is_dir() else None
+    base = folder / BASE_TABLE if folder else None
+    return compute(
+        load_table(given),
+        fields=None if schema is None else field_infos(schema),
+        reference=reference,
+        reference_draws=reference_draws,
+        before=pl.read_parquet(base) if base and base.exists() else None,
+        run=_earlier_run(folder) if run is None and folder else run,
+        seed=seed,
+    )
+
+
+def write_reports(facts: Facts, out: Path) -> list[Path]:
+    """Write report.json, report.html and the dataset card README.md into a folder, each atomically.
+
+    A README.md that synthgen did not write is left alone, and missing from the list returned.
+
+    Raises:
+        SinkError: the folder cannot be written.
+    """
+    from synthgen.report import card, html
+
+    texts = {
+        "report.json": json.dumps(facts.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
+        "report.html": html.render(facts),
+    }
+    if card.may_replace(out / "README.md"):
+        texts["README.md"] = card.render(facts)
+    return [_write(out / name, text) for name, text in texts.items()]
+
+
+def _write(path: Path, text: str) -> Path:
+    """Write under a temporary name, sync, rename."""
+    import os
+
+    from synthgen.errors import SinkError
+
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise SinkError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+    return path
+
+
+def _earlier_run(folder: Path) -> dict[str, object]:
+    """The run's figures in the folder's last report; nothing if there is none."""
+    try:
+        found = json.loads((folder / "report.json").read_text(encoding="utf-8")).get("run")
+    except (OSError, ValueError, AttributeError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,0 +1,178 @@
+"""The run's own figures, as the report shows them: attempts, rejects, engine, adapters.
+
+`RunFacts.from_mapping` takes what the manifest holds; every key is optional, and a key it does not know is
+kept under `details`, so that any table can be reported with as much or as little as is known of its making.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+
+from synthgen.errors import SynthgenError
+
+
+@dataclass(frozen=True)
+class Exact:
+    """An adapter's distance to its target, computed on the token trie without sampling, in nats."""
+
+    kl: float
+    leak: float | None = None
+    shape: float | None = None
+    fields: Mapping[str, float] = field(default_factory=dict)  # KL by field, chain rule
+
+
+@dataclass(frozen=True)
+class AdapterFacts:
+    """What tuning did to one adapter."""
+
+    name: str
+    before: Exact | None = None
+    after: Exact | None = None
+    share: float | None = None  # of the records
+    steps: int | None = None
+    stopped_by: str | None = None
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def from_mapping(cls, name: str, raw: Mapping[str, object]) -> AdapterFacts:
+        """Read one entry of `adapters`: before/after {kl, leak, shape, fields}, share, steps, stopped_by."""
+        steps, stopped_by = raw.get("steps"), raw.get("stopped_by")
+        known = {"name", "before", "after", "share", "steps", "stopped_by"}
+        return cls(
+            name,
+            _exact(raw.get("before"), f"adapter {name}, before"),
+            _exact(raw.get("after"), f"adapter {name}, after"),
+            _number(raw.get("share"), f"adapter {name}, share"),
+            None if steps is None else int(str(steps)),
+            None if stopped_by is None else str(stopped_by),
+            {k: v for k, v in raw.items() if k not in known and isinstance(v, str | int | float | bool)},
+        )
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """How the records came about; whatever is unknown is None or empty."""
+
+    title: str | None = None
+    recipe: str | None = None
+    schema: str | None = None
+    model: str | None = None
+    license: str | None = None
+    engine: str | None = None
+    seed: int | None = None
+    attempted: int | None = None
+    accepted: int | None = None
+    rejected: int | None = None
+    rejects: Mapping[str, int] = field(default_factory=dict)  # rejected attempts by reason
+    parse_rate: float | None = None
+    parse_rate_before: float | None = None  # of the untuned model, same prompt
+    elapsed_s: float | None = None
+    records_per_s: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    adapters: tuple[AdapterFacts, ...] = ()
+    details: Mapping[str, object] = field(default_factory=dict)
+
+    @classmethod
+    def from_mapping(cls, raw: Mapping[str, object]) -> RunFacts:
+        """Read the run's figures and check that they can be.
+
+        Raises:
+            SynthgenError: attempts are not accepted plus rejected, the reasons do not add up to the rejected,
+                a share lies outside 0 to 1, or an adapter's KL is not leak plus shape.
+        """
+        texts = {
+            k: str(raw[k])
+            for k in ("title", "recipe", "schema", "model", "license")
+            if raw.get(k) is not None
+        }
+        whole = {
+            k: int(str(raw[k]))
+            for k in ("seed", "attempted", "accepted", "rejected")
+            if raw.get(k) is not None
+        }
+        rates = ("parse_rate", "parse_rate_before", "elapsed_s", "records_per_s")
+        facts = cls(
+            **texts,  # type: ignore[arg-type]
+            **whole,  # type: ignore[arg-type]
+            **{k: _number(raw.get(k), k) for k in rates},  # type: ignore[arg-type]
+            engine=_engine(raw.get("engine")),
+            rejects={str(k): int(str(v)) for k, v in _mapping(raw.get("rejects")).items()},
+            versions={str(k): str(v) for k, v in _mapping(raw.get("versions")).items()},
+            adapters=tuple(AdapterFacts.from_mapping(n, r) for n, r in _named(raw.get("adapters"))),
+            details={
+                **{str(k): v for k, v in _mapping(raw.get("details")).items()},
+                **{k: v for k, v in raw.items() if k not in {f.name for f in fields(cls)} and v is not None},
+            },
+        )
+        facts.check()
+        return facts
+
+    def check(self) -> None:
+        """Raise SynthgenError for figures that cannot be."""
+        if None not in (self.attempted, self.accepted, self.rejected):
+            assert self.attempted is not None and self.accepted is not None and self.rejected is not None
+            if self.attempted != self.accepted + self.rejected:
+                raise SynthgenError(
+                    f"run: attempted {self.attempted} is not accepted {self.accepted} + rejected "
+                    f"{self.rejected}; an attempt was lost or counted twice"
+                )
+        if self.rejected is not None and self.rejects and sum(self.rejects.values()) != self.rejected:
+            raise SynthgenError(
+                f"run: rejects by reason add up to {sum(self.rejects.values())}, rejected is "
+                f"{self.rejected}; every rejection has exactly one reason"
+            )
+        for name in ("parse_rate", "parse_rate_before"):
+            rate = getattr(self, name)
+            if rate is not None and not 0 <= rate <= 1:
+                raise SynthgenError(f"run: {name} is {rate:g}; a share lies between 0 and 1")
+        for adapter in self.adapters:
+            for when in (adapter.before, adapter.after):
+                if when is None or when.leak is None or when.shape is None:
+                    continue
+                if not math.isclose(when.kl, when.leak + when.shape, rel_tol=1e-3, abs_tol=1e-3):
+                    raise SynthgenError(
+                        f"adapter {adapter.name}: KL {when.kl:.4f} is not leak {when.leak:.4f} + "
+                        f"shape {when.shape:.4f}; the three figures do not belong together"
+                    )
+
+
+def _engine(raw: object) -> str | None:
+    if isinstance(raw, Mapping):
+        device = f" on {raw['device']}" if raw.get("device") else ""
+        return f"{raw.get('name', 'unknown')} {raw.get('version', '')}".strip() + device
+    return None if raw is None else str(raw)
+
+
+def _exact(raw: object, where: str) -> Exact | None:
+    if not isinstance(raw, Mapping) or raw.get("kl") is None:
+        return None
+    by_field = {str(k): _number(v, f"{where}, KL of {k}") for k, v in _mapping(raw.get("fields")).items()}
+    return Exact(
+        kl=_number(raw["kl"], f"{where}, kl") or 0.0,
+        leak=_number(raw.get("leak"), f"{where}, leak"),
+        shape=_number(raw.get("shape"), f"{where}, shape"),
+        fields={k: v for k, v in by_field.items() if v is not None},
+    )
+
+
+def _number(raw: object, where: str) -> float | None:
+    if raw is None:
+        return None
+    if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
+        raise SynthgenError(f"{where}: expected a finite number, found {raw!r}")
+    return float(raw)
+
+
+def _mapping(raw: object) -> Mapping[object, object]:
+    return raw if isinstance(raw, Mapping) else {}
+
+
+def _named(raw: object) -> Iterable[tuple[str, Mapping[str, object]]]:
+    """Adapters as {name: entry} or as [entry with "name"]."""
+    if isinstance(raw, Mapping):
+        return [(str(name), entry) for name, entry in raw.items() if isinstance(entry, Mapping)]
+    if isinstance(raw, list | tuple):
+        return [(str(entry.get("name", "adapter")), entry) for entry in raw if isinstance(entry, Mapping)]
+    return []
