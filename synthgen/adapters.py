@@ -1,7 +1,7 @@
 """An adapter's folder: PEFT files, a manifest that says what it fits, and a card.
 
-Stands between `tuning` and the engines; loads no torch. An adapter is used only where `verify` finds that it was
-made for this base model and prompt; weights come as safetensors alone, so loading one never runs code.
+Stands between `tuning` and the engines; loads no torch. An adapter is used only where `verify` finds that it
+was made for this base model and prompt; weights come as safetensors alone, so loading one never runs code.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ def check_name(name: str) -> str:
     """The name itself if it is safe as a folder and as a key; else AdapterError."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]+", name) or set(name) == {"."} or name == "base":
         raise AdapterError(
-            f"adapter name {name!r}: expected letters, digits, '_', '.' or '-' (and not 'base', the untuned model)"
+            f"adapter name {name!r}: expected letters, digits, '_', '.' or '-' (and not 'base', the untuned "
+            "model)"
         )
     return name
 
@@ -83,12 +84,18 @@ def library_versions(names: Sequence[str] = LIBRARIES) -> dict[str, str]:
 
 def weights_sha256(folder: Path) -> str:
     """Hash of the adapter's weights; AdapterError where there are none, or any that could run code."""
-    unsafe = sorted(p.name for p in folder.iterdir() if p.suffix in UNSAFE_SUFFIXES) if folder.is_dir() else []
+    unsafe = (
+        sorted(p.name for p in folder.iterdir() if p.suffix in UNSAFE_SUFFIXES) if folder.is_dir() else []
+    )
     if unsafe:
-        raise AdapterError(f"{folder}: holds {', '.join(unsafe)}; only safetensors are loaded: convert or remove")
+        raise AdapterError(
+            f"{folder}: holds {', '.join(unsafe)}; only safetensors are loaded: convert or remove"
+        )
     weights = folder / WEIGHTS
     if not weights.is_file():
-        raise AdapterError(f"{folder}: no {WEIGHTS}; expected a PEFT adapter folder as `synthgen tune` writes it")
+        raise AdapterError(
+            f"{folder}: no {WEIGHTS}; expected a PEFT adapter folder as `synthgen tune` writes it"
+        )
     return hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
@@ -103,14 +110,16 @@ def save_manifest(folder: Path, manifest: AdapterManifest) -> None:
 def load_manifest(folder: Path) -> AdapterManifest:
     """Read an adapter's manifest and check that the folder is what it says.
 
-    Raises AdapterError naming the file and the fault: missing or unreadable manifest, unsafe or changed weights,
-    a PEFT configuration that differs.
+    Raises AdapterError naming the file and the fault: missing or unreadable manifest, unsafe or changed
+    weights, a PEFT configuration that differs.
     """
     path = folder / MANIFEST
     try:
         manifest = AdapterManifest.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise AdapterError(f"{folder}: no {MANIFEST}; expected an adapter folder that `synthgen tune` wrote") from None
+        raise AdapterError(
+            f"{folder}: no {MANIFEST}; expected an adapter folder that `synthgen tune` wrote"
+        ) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
@@ -118,7 +127,8 @@ def load_manifest(folder: Path) -> AdapterManifest:
     check_name(manifest.name)
     if (found := weights_sha256(folder)) != manifest.weights_sha256:
         raise AdapterError(
-            f"{folder / WEIGHTS}: sha256 is {found[:12]}…, the manifest says {manifest.weights_sha256[:12]}…; "
+            f"{folder / WEIGHTS}: sha256 is {found[:12]}…, the manifest says "
+            f"{manifest.weights_sha256[:12]}…; "
             "the weights were changed: tune again, or restore them"
         )
     _check_peft(folder / CONFIG, manifest)
@@ -133,7 +143,9 @@ def _check_peft(path: Path, manifest: AdapterManifest) -> None:
     expected = {"peft_type": "LORA", "r": manifest.rank, "lora_alpha": manifest.alpha}
     for key, wanted in expected.items():
         if config.get(key) != wanted:
-            raise AdapterError(f"{path}: {key} is {config.get(key)!r}, the manifest says {wanted!r}; tune again")
+            raise AdapterError(
+                f"{path}: {key} is {config.get(key)!r}, the manifest says {wanted!r}; tune again"
+            )
 
 
 def verify(
@@ -144,13 +156,14 @@ def verify(
 ) -> None:
     """Refuse an adapter that was made for another base model or prompt, or is wider than the engine takes.
 
-    `prompt_fingerprint` None skips the prompt; adapters of scope "any" serve every prompt. Raises AdapterError
-    naming what differs.
+    `prompt_fingerprint` None skips the prompt; adapters of scope "any" serve every prompt. Raises
+    AdapterError naming what differs.
     """
     at = f"adapter {manifest.name!r}"
     if manifest.model_fingerprint != model_fingerprint:
         raise AdapterError(
-            f"{at}: made for base model {manifest.model!r} ({manifest.model_fingerprint}), this run's model is "
+            f"{at}: made for base model {manifest.model!r} ({manifest.model_fingerprint}), this run's model "
+            "is "
             f"{model_fingerprint}; use that model, or tune the adapter again for this one"
         )
     if (
@@ -163,18 +176,26 @@ def verify(
             f"{prompt_fingerprint}; schema, instruction or chat template changed: tune again"
         )
     if rank_max is not None and manifest.rank > rank_max:
-        raise AdapterError(f"{at}: rank {manifest.rank}, the engine takes at most {rank_max}; raise its limit")
+        raise AdapterError(
+            f"{at}: rank {manifest.rank}, the engine takes at most {rank_max}; raise its limit"
+        )
 
 
-def differences(manifest: AdapterManifest, config: TuningConfig, **fingerprints: Sequence[str] | str) -> list[str]:
-    """What keeps an adapter from being reused for these settings and fingerprints, one line each; [] if nothing.
+def differences(
+    manifest: AdapterManifest, config: TuningConfig, **fingerprints: Sequence[str] | str
+) -> list[str]:
+    """What keeps an adapter from being reused for these settings and fingerprints, one line each; [] if
+    nothing.
 
-    `fingerprints` are named as in the manifest: model_fingerprint, prompt_fingerprints, target_fingerprints, ….
+    `fingerprints` are named as in the manifest: model_fingerprint, prompt_fingerprints, target_fingerprints,
+    ….
     """
     found = []
     for key, wanted in fingerprints.items():
         have = getattr(manifest, key)
-        if (list(have) if isinstance(have, tuple) else have) != (wanted if isinstance(wanted, str) else list(wanted)):
+        if (list(have) if isinstance(have, tuple) else have) != (
+            wanted if isinstance(wanted, str) else list(wanted)
+        ):
             found.append(f"{key}: {_show(have)} → {_show(wanted)}")
     wanted_settings = json.loads(json.dumps(config.settings()))
     for key in sorted(wanted_settings.keys() | manifest.settings.keys()):

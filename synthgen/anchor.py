@@ -2,8 +2,8 @@
 
 Stands beside `tuning`. Before tuning, the base model continues fresh target tuples to whole answers; these
 contexts are the anchor. On them KL(p_base ‖ pθ) over the fields after the tuned ones is exact token by token
-(adapter switched off: p_base), so the adapter learns to leave the continuation alone whatever the leading values.
-`watch` samples whole answers and counts how many still hold their format.
+(adapter switched off: p_base), so the adapter learns to leave the continuation alone whatever the leading
+values. `watch` samples whole answers and counts how many still hold their format.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ def watch(
 ) -> Health:
     """Sample `n` whole answers and judge them as a run would."""
     answers = sample(model, [prompt.ids] * n, prompt.stop_ids, max_new_tokens, generator)
-    records = [r for ids in answers if (r := judge_answer(schema, tokenizer, ids, prompt.stop_ids)) is not None]
+    records = [
+        r for ids in answers if (r := judge_answer(schema, tokenizer, ids, prompt.stop_ids)) is not None
+    ]
     distinct = {name: len({record[i] for record in records}) for i, name in enumerate(schema.names)}
     return Health(n, len(records) / n, distinct)
 
@@ -138,7 +140,8 @@ class _Context:
 class Anchor:
     """The base model's own continuations, and how far the adapter has drifted from them.
 
-    "full" compares next-token distributions over the whole vocabulary; "structure" over (each token that holds a
+    "full" compares next-token distributions over the whole vocabulary; "structure" over (each token that "
+    "holds a
     brace, a line break or the end of turn | anything else), so that content may spread while the form stays.
     """
 
@@ -152,13 +155,14 @@ class Anchor:
         device: torch.device,
         pack_nodes: int = PACK_NODES,
     ) -> None:
-        """`contexts`: answer token ids and how many of them are tuned; `base`: context manager, adapter off."""
+        """`contexts`: answer ids and how many of them are tuned; `base`: turns the adapter off."""
         self._kind = kind
         self._base = base
         self._structure = torch.tensor(sorted(structure_ids), device=device)
         trie, later = _anchor_trie(contexts)
         self._packs = [
-            self._pack(trie, later, collate(trie, [pack], prompt.ids, device)) for pack in trie.packs(pack_nodes)
+            self._pack(trie, later, collate(trie, [pack], prompt.ids, device))
+            for pack in trie.packs(pack_nodes)
         ]
         self._packs = [pack for pack in self._packs if len(pack.row)]
         self._cache: dict[int, Tensor] = {}

@@ -1,8 +1,8 @@
 """One forward pass over a prompt and a token trie: packed log-probabilities, equal to the one-by-one ones.
 
-Stands between `trie` and `tuning`. A pack is one sequence, prompt ids + trie nodes; position ids follow depth and
-a 4-D mask lets a node see the prompt, its ancestors and itself. Packs of one prompt are batched, padded to the
-longest. Every pack carries the prompt, so that gradients need no bookkeeping.
+Stands between `trie` and `tuning`. A pack is one sequence, prompt ids + trie nodes; position ids follow depth
+and a 4-D mask lets a node see the prompt, its ancestors and itself. Packs of one prompt are batched, padded
+to the longest. Every pack carries the prompt, so that gradients need no bookkeeping.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class PackBatch:
         return allowed[:, None]
 
 
-def collate(trie: TokenTrie, packs: Sequence[Pack], prompt_ids: Sequence[int], device: torch.device) -> PackBatch:
+def collate(
+    trie: TokenTrie, packs: Sequence[Pack], prompt_ids: Sequence[int], device: torch.device
+) -> PackBatch:
     """Batch packs of one trie under one prompt, padded on the right."""
     n_packs, n_prompt = len(packs), len(prompt_ids)
     n_slots = max(len(pack.nodes) for pack in packs)
@@ -100,7 +102,7 @@ def batches(
     pack_nodes: int = PACK_NODES,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Iterator[PackBatch]:
-    """The whole trie in batches of at most `batch_tokens` tokens (or one pack), packs of like size together."""
+    """The whole trie in batches of at most `batch_tokens` tokens (or one pack), like sizes together."""
     packs = sorted(trie.packs(pack_nodes), key=lambda pack: -len(pack.nodes))
     start = 0
     while start < len(packs):
@@ -119,7 +121,8 @@ def attention_masks(model: Any, batch: PackBatch) -> Tensor | dict[str, Tensor]:
     kinds = set(getattr(config, "layer_types", None) or ())
     if strange := sorted(kinds - set(ATTENTION_KINDS)):
         raise SynthgenError(
-            f"model {model.config.model_type!r} has layers of kind {', '.join(strange)}; tuning needs attention "
+            f"model {model.config.model_type!r} has layers of kind {', '.join(strange)}; tuning needs "
+            "attention "
             f"that takes a mask ({', '.join(ATTENTION_KINDS)}): choose another model"
         )
     window = getattr(config, "sliding_window", None)
@@ -157,7 +160,7 @@ def read_log_probs(logits: Tensor, batch: PackBatch) -> Tensor:
 
 
 def pack_loss(model: Any, batch: PackBatch) -> tuple[Tensor, Tensor]:
-    """The batch's part of the trie loss, −Σ m(v) log pθ(v), in nats, and the (r,) log-probabilities behind it."""
+    """The batch's part of the trie loss, −Σ m(v) log pθ(v), and the (r,) log pθ(v) behind it."""
     log_probs = read_log_probs(pack_logits(model, batch), batch)
     return -(batch.mass * log_probs).sum(), log_probs
 
@@ -182,7 +185,8 @@ def node_log_probs(
 def check_packing(model: Any, trie: TokenTrie, prompt_ids: Sequence[int], n_targets: int = 4) -> float:
     """Largest difference in nats between packed and one-by-one log-probabilities on a few targets.
 
-    Raises SynthgenError where it is beyond rounding: the architecture does not honour the mask or the positions.
+    Raises SynthgenError where it is beyond rounding: the architecture does not honour the mask or the
+    positions.
     """
     leaves = np.flatnonzero(trie.is_leaf)
     some = leaves[np.unique(np.linspace(0, len(leaves) - 1, n_targets).astype(int))]
@@ -199,7 +203,8 @@ def check_packing(model: Any, trie: TokenTrie, prompt_ids: Sequence[int], n_targ
     tolerance = 1e-3 if model.dtype == torch.float32 else 0.5
     if not worst <= tolerance:
         raise SynthgenError(
-            f"model {model.config.model_type!r}: packed log-probabilities differ from plain ones by {worst:.3g} nats "
+            f"model {model.config.model_type!r}: packed log-probabilities differ from plain ones by "
+            f"{worst:.3g} nats "
             f"(at most {tolerance} expected); its attention does not follow a 4-D mask: choose another model"
         )
     return worst

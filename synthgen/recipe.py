@@ -1,6 +1,6 @@
 """YAML → Recipe: what to make, with which adapters, how to sample, where to put it, and when to refuse it.
 
-The first stage of the flow. `Recipe.from_yaml` finds every problem at once (recipe_checks.py) and raises one
+The first stage of the flow. `Recipe.from_yaml` finds every problem at once (recipe_reading.py) and raises one
 RecipeError with a line for each; a Recipe that exists has its paths resolved against the YAML's folder.
 Light: stdlib, Pydantic and PyYAML; tuning and engines are imported when `run` is called.
 """
@@ -31,9 +31,7 @@ Distribution = dict[str, Positive]  # value as it is written in the answer → w
 
 
 class _Spec(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, populate_by_name=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class PromptSpec(_Spec):
@@ -46,7 +44,9 @@ class PromptSpec(_Spec):
 class StopSpec(_Spec):
     """When tuning ends early; all are optional, the first to hold wins."""
 
-    gamma: Annotated[float, Field(ge=0)] | None = None  # a pass's loss ≤ (1 + gamma) · optimum; fixed lists only
+    gamma: Annotated[float, Field(ge=0)] | None = (
+        None  # a pass's loss ≤ (1 + gamma) · optimum; fixed lists only
+    )
     kl: Positive | None = None  # KL of the declared fields, nats
     steps: Count | None = None  # the same as the adapter's `steps`
     patience: Count | None = None  # looks at held-out tuples without a gain
@@ -56,7 +56,9 @@ class AdapterSpec(_Spec):
     """One adapter: tuned on `targets`, or taken ready-made with `use`."""
 
     targets: str | dict[str, object] | None = None  # function, table file, or marginals by field
-    fields: list[str] | None = Field(default=None, min_length=1)  # leading fields; None: see `Recipe.fields_of`
+    fields: list[str] | None = Field(
+        default=None, min_length=1
+    )  # leading fields; None: see `Recipe.fields_of`
     closed: dict[str, Distribution] = {}  # declared distributions of fields that a function or table fills
     n_targets: Count = 210
     fresh: bool | None = None
@@ -119,9 +121,12 @@ class Recipe(_Spec):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     prompt: PromptSpec | None = None
     adapters: dict[str, AdapterSpec] = {}
+    tuned_dir: Path | None = Field(default=None, strict=False)  # where tuned adapters are kept; None: ./adapters
     generate: GenerateSpec = GenerateSpec()
     export: ExportSpec = ExportSpec()
-    gates: dict[str, float | dict[str, float]] = {}  # {field: {tv|js|kl: most, entropy|coverage: least}, parse_rate: least}
+    gates: dict[
+        str, float | dict[str, float]
+    ] = {}  # {field: {tv|js|kl: most, entropy|coverage: least}, parse_rate: least}
 
     _path: Path | None = PrivateAttr(default=None)
     _source: str = PrivateAttr(default="")
@@ -134,7 +139,7 @@ class Recipe(_Spec):
         Raises:
             RecipeError: with every problem, one line each: file, line, key, what was found, what to write.
         """
-        from synthgen.recipe_checks import read_recipe
+        from synthgen.recipe_reading import read_recipe
 
         return read_recipe(Path(path))
 
@@ -145,7 +150,7 @@ class Recipe(_Spec):
         Raises:
             RecipeError: with every problem, one line each.
         """
-        from synthgen.recipe_checks import check_mapping
+        from synthgen.recipe_reading import check_mapping
 
         return check_mapping(content, Path(base))
 
@@ -173,6 +178,11 @@ class Recipe(_Spec):
     def out_dir(self) -> Path:
         """Where the dataset goes unless the caller says otherwise."""
         return self.export.dir if self.export.dir is not None else self.base / "data" / self.name
+
+    @property
+    def adapters_dir(self) -> Path:
+        """Where adapters that this recipe tunes are kept, one folder each, to be reused."""
+        return self.tuned_dir if self.tuned_dir is not None else self.base / "adapters"
 
     @property
     def mix(self) -> tuple[tuple[str, float], ...]:
@@ -203,13 +213,38 @@ class Recipe(_Spec):
             return tuple(name for name in names if name in spec.targets)
         return names
 
+    def reference(self) -> dict[str, dict[str, float]]:
+        """The distribution that the recipe declares, by field and derived field: value as text → probability.
+
+        With several adapters it is their mixture, of the fields that all of them declare.
+        """
+        import numpy as np
+
+        from synthgen.targets import load_targets
+
+        parts: list[tuple[float, dict[str, dict[str, float]]]] = []
+        for name, share in self.mix:
+            spec = self.adapters.get(name)
+            if spec is None or spec.targets is None:
+                return {}
+            fields = self.fields_of(name)
+            source = load_targets(spec.targets, self.record_schema(), fields, spec.closed, self.base)
+            parts.append((share, source.reference(np.random.default_rng(self.seed))))
+        shared = [field for field in parts[0][1] if all(field in reference for _, reference in parts)]
+        mixture: dict[str, dict[str, float]] = {field: {} for field in shared}
+        for share, reference in parts:
+            for field in shared:
+                for value, probability in reference[field].items():
+                    mixture[field][value] = mixture[field].get(value, 0.0) + share * probability
+        return mixture
+
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits that change when the data would: with the schema, its code, model, targets, sampling.
+        """Sixteen hex digits that change when the data would: schema and its code, model, targets, sampling.
 
         Left out: where the data goes, the gates, the engine, and how often a record is tried.
         """
-        spec = self.model_dump(mode="json", exclude={"schema_ref", "gates", "export", "adapters"})
+        spec = self.model_dump(mode="json", exclude={"schema_ref", "gates", "export", "adapters", "tuned_dir"})
         for key in ("engine", "max_attempts"):
             del spec["generate"][key]
         spec["generate"]["mix"] = self.mix
@@ -236,7 +271,7 @@ class Recipe(_Spec):
         return run_recipe(self, n, folder, engine=engine, overwrite=overwrite)
 
     def batches(self, n: int, batch_size: int = 1000) -> Iterator[list[Record]]:
-        """Exactly `n` accepted records in lists of at most `batch_size`, as they finish; no file is written."""
+        """Exactly `n` accepted records in lists of up to `batch_size`, as they finish; writes no file."""
         from synthgen.run import iterate
 
         return iterate(self, n, batch_size)

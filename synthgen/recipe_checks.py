@@ -1,7 +1,7 @@
-"""Every problem of a recipe at once, each with its file, line, key, finding and remedy.
+"""What the parts of a recipe mean to each other: fields to schema, shares to adapters, gates to targets.
 
-Two passes: Pydantic looks at the shape (types, ranges, unknown keys), then the checks here at what the parts mean
-to each other. What failed the first pass is taken out, so that the second still sees the rest.
+The second pass over a recipe, after recipe_reading.py has found its shape to be right; every fault becomes a
+problem of the document, with its key, and nothing is raised.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-
-from pydantic import ValidationError
+from typing import TypeVar
 
 from synthgen.errors import RecipeError, SynthgenError
-from synthgen.recipe import BASE, TABLE_SUFFIXES, AdapterSpec, Recipe, split_reference
+from synthgen.recipe import BASE, TABLE_SUFFIXES, AdapterSpec, Recipe
 from synthgen.schema import FieldSpec, RecordSchema
-from synthgen.yaml_lines import Document, KeyPath, Problem, dotted, parse
+from synthgen.yaml_lines import Document, KeyPath, dotted
+
+T = TypeVar("T")
 
 DISTANCES = ("tv", "js", "kl")  # gates that are upper limits
 LEAST = ("entropy", "coverage")  # gates that are lower limits
@@ -33,59 +34,10 @@ EXPECTED = {  # what a key takes, where its type alone would not tell the user w
     "gates": "limits by field such as gender: {tv: 0.05}",
     "use": "the folder of a tuned adapter",
 }
-TYPES = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "string_type": "text",
-    "bool_type": "true or false",
-    "list_type": "a list",
-    "dict_type": "keys with values",
-    "model_type": "keys with values",
-    "finite_number": "a finite number",
-    "path_type": "a folder",
-}
 
 
-def read_recipe(path: Path) -> Recipe:
-    """The recipe in a YAML file; raises RecipeError with one line per problem."""
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: no such file; `synthgen init` writes a recipe to start from") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no UTF-8 text" if isinstance(error, UnicodeDecodeError) else error.strerror
-        raise RecipeError(f"{path}: cannot be read: {reason}; expected a YAML file") from None
-    document = parse(text)
-    recipe = None if document.problems else check(document, path.absolute().parent)
-    if recipe is None:
-        raise RecipeError([f"{path}:{p.line}: {p.key}{': ' if p.key else ''}{p.text}" for p in _ordered(document)])
-    recipe._path, recipe._source = path.absolute(), text
-    return recipe
-
-
-def check_mapping(content: Mapping[str, object], base: Path) -> Recipe:
-    """The recipe in plain Python values; raises RecipeError with one line per problem."""
-    document = Document(value=dict(content))
-    recipe = check(document, base.absolute())
-    if recipe is None:
-        raise RecipeError([f"recipe: {p.key}{': ' if p.key else ''}{p.text}" for p in _ordered(document)])
-    return recipe
-
-
-def _ordered(document: Document) -> list[Problem]:
-    return sorted(set(document.problems))
-
-
-def check(document: Document, base: Path) -> Recipe | None:
-    """The recipe with its paths resolved against `base`; None if `document.problems` says why not."""
-    if not isinstance(document.value, dict):
-        found = "nothing" if document.value is None else "no keys"
-        document.problem((), f"found {found}; expected a recipe's keys, `schema: …` first")
-        return None
-    recipe = _shape(document, document.value)
-    if recipe is None:
-        return None
-    recipe = _resolved(recipe, base)
+def check_meaning(document: Document, recipe: Recipe) -> None:
+    """Note every fault of a recipe whose shape is right and whose paths are absolute."""
     schema = _check_schema(document, recipe)
     _check_model(document, recipe)
     _check_prompt(document, recipe)
@@ -93,123 +45,9 @@ def check(document: Document, base: Path) -> Recipe | None:
         _check_adapter(document, name, spec, recipe, schema)
     _check_mix(document, recipe)
     _check_gates(document, recipe, schema)
-    if document.problems:
-        return None
-    recipe._schema = schema
-    generate = recipe.generate.model_copy(update={"mix": dict(recipe.mix)})
-    return recipe.model_copy(update={"generate": generate})
 
 
-# ---- shape ----
-
-
-def _shape(document: Document, content: dict[str, object]) -> Recipe | None:
-    """Pydantic's findings as problems, and a recipe of what is left without them; None if nothing is."""
-    for _ in range(5):
-        try:
-            return Recipe.model_validate(content)
-        except ValidationError as error:
-            content = _without_faults(document, content, error)
-    return None
-
-
-def _without_faults(document: Document, content: dict[str, object], error: ValidationError) -> dict[str, object]:
-    """Note each fault of `error`, and give back the content with the faulty keys taken out."""
-    seen: set[KeyPath] = set()
-    for fault in error.errors(include_url=False):
-        path = _written_path(content, tuple(fault["loc"]), fault["type"])
-        if path in seen:  # a union says every branch's complaint
-            continue
-        seen.add(path)
-        unknown = fault["type"] == "extra_forbidden"
-        document.problem(path if not unknown else path[:-1], _finding(fault, path, content))
-        if unknown:
-            last = document.problems.pop()
-            document.problems.append(Problem(document.line(path), last.key, last.text))
-    for path in sorted(seen, key=lambda p: [str(part) for part in p], reverse=True):
-        content = _without(content, path)  # later list items first
-    return content
-
-
-def _written_path(content: object, loc: KeyPath, kind: str) -> KeyPath:
-    """The part of Pydantic's location that stands in the recipe: union branches are none of the user's keys."""
-    path: list[str | int] = []
-    for part in loc:
-        inside = isinstance(content, dict) and part in content
-        if not inside and not (isinstance(content, list) and isinstance(part, int)):
-            return (*path, part) if kind == "missing" else tuple(path)
-        path.append(part)
-        content = content[part]  # type: ignore[index]
-    return tuple(path)
-
-
-def _finding(fault: Mapping[str, object], path: KeyPath, content: object) -> str:
-    """One line of what was found, what was expected, and what to write."""
-    kind, context = str(fault["type"]), fault.get("ctx")
-    facts: Mapping[str, object] = context if isinstance(context, Mapping) else {}
-    key = str(next((part for part in reversed(path) if isinstance(part, str)), ""))
-    if kind == "extra_forbidden":
-        return f"unknown key {key!r}; {suggestion(key, _known_keys(path))}"
-    if kind == "missing":
-        return f"missing; expected {EXPECTED.get(key, 'a value')}"
-    found = f"found {_shown(_at(content, path))}"
-    if kind == "literal_error":
-        options = re.findall(r"'([^']*)'", str(facts.get("expected", "")))
-        return f"{found}; {suggestion(str(fault['input']), options)}"
-    limits = {"gt": "above", "ge": "of at least", "lt": "under", "le": "of at most"}
-    for name, words in limits.items():
-        if name in facts:
-            return f"{found}; expected a number {words} {facts[name]:g}"
-    if kind in ("string_too_short", "too_short"):
-        return f"{found}; expected {EXPECTED.get(key, 'something')}, or leave the key out"
-    if key in EXPECTED and not isinstance(path[-1], int):
-        return f"{found}; expected {EXPECTED[key]}"
-    return f"{found}; expected {TYPES.get(kind, str(fault['msg']).lower())}"
-
-
-def _known_keys(path: KeyPath) -> list[str]:
-    """The keys that could stand where the last part of `path` does."""
-    from synthgen.recipe import ExportSpec, GenerateSpec, PromptSpec, StopSpec
-
-    models = {"generate": GenerateSpec, "export": ExportSpec, "prompt": PromptSpec, "stop": StopSpec}
-    parent = str(path[-2]) if len(path) > 1 else ""
-    within_adapter = len(path) == 3 and path[0] == "adapters"
-    model = Recipe if len(path) == 1 else AdapterSpec if within_adapter else models.get(parent, Recipe)
-    return [field.alias or name for name, field in model.model_fields.items()]
-
-
-def _at(content: object, path: KeyPath) -> object:
-    for part in path:
-        content = content[part]  # type: ignore[index]
-    return content
-
-
-def _without(content: dict[str, object], path: KeyPath) -> dict[str, object]:
-    """A copy without one key or list item; a missing schema is replaced by a stand-in."""
-    if path == ("schema",):
-        return content | {"schema": NO_SCHEMA}
-    if not path:
-        return content
-
-    def cut(value: object, rest: KeyPath) -> object:
-        head, tail = rest[0], rest[1:]
-        if isinstance(value, dict):
-            kept = dict(value)
-            if tail and head in kept:
-                kept[head] = cut(kept[head], tail)
-            else:
-                kept.pop(head, None)
-            return kept
-        if isinstance(value, list) and isinstance(head, int):
-            return [*value[:head], *([cut(value[head], tail)] if tail else []), *value[head + 1 :]]
-        return value
-
-    cut_content = cut(content, path)
-    assert isinstance(cut_content, dict)
-    return cut_content
-
-
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value as an error prints it: short, on one line."""
     if value is None:
         return "nothing"
@@ -235,59 +73,9 @@ def suggestion(found: str, options: Iterable[str]) -> str:
     return f"expected {shown}" if options else "expected none"
 
 
-# ---- paths ----
-
-
-def _resolved(recipe: Recipe, base: Path) -> Recipe:
-    """The recipe with every path made absolute, from the folder of the YAML."""
-
-    def absolute(text: str) -> str:
-        path = Path(text).expanduser()
-        return str(path if path.is_absolute() else Path(*_normal((base / path).parts)))
-
-    def reference(text: str) -> str:
-        file, name = split_reference(text)
-        if not file.endswith((".py", *TABLE_SUFFIXES)):
-            return text  # package.module:Class
-        return absolute(file) + (f":{name}" if name else "")
-
-    adapters = {
-        key: spec.model_copy(
-            update={
-                "targets": reference(spec.targets) if isinstance(spec.targets, str) else spec.targets,
-                "use": None if spec.use is None else absolute(spec.use),
-            }
-        )
-        for key, spec in recipe.adapters.items()
-    }
-    folder = recipe.export.dir
-    export = recipe.export.model_copy(update={"dir": None if folder is None else Path(absolute(str(folder)))})
-    is_folder = _is_path_like(recipe.model) or (recipe.model != "nano" and Path(absolute(recipe.model)).is_dir())
-    update: dict[str, object] = {
-        "schema_ref": recipe.schema_ref if recipe.schema_ref == NO_SCHEMA else reference(recipe.schema_ref),
-        "model": absolute(recipe.model) if is_folder else recipe.model,
-        "adapters": adapters,
-        "export": export,
-    }
-    return recipe.model_copy(update=update)
-
-
-def _normal(parts: Sequence[str]) -> list[str]:
-    """Parts of an absolute path with `.` and `..` taken out, links left as they are."""
-    kept: list[str] = []
-    for part in parts:
-        if part == ".." and len(kept) > 1:
-            kept.pop()
-        elif part not in (".", ".."):
-            kept.append(part)
-    return kept
-
-
-def _is_path_like(model: str) -> bool:
+def is_path_like(model: str) -> bool:
+    """Whether a model's name can only be a folder: a Hugging Face id has at most one slash, and no dots first."""
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or "\\" in model
-
-
-# ---- meaning ----
 
 
 def _check_schema(document: Document, recipe: Recipe) -> RecordSchema | None:
@@ -296,7 +84,7 @@ def _check_schema(document: Document, recipe: Recipe) -> RecordSchema | None:
     return _attempt(document, ("schema",), recipe.record_schema)
 
 
-def _attempt[T](document: Document, path: KeyPath, action: Callable[[], T]) -> T | None:
+def _attempt(document: Document, path: KeyPath, action: Callable[[], T]) -> T | None:
     """Run a check of another room; its problems become ours, with the line."""
     try:
         return action()
@@ -306,3 +94,259 @@ def _attempt[T](document: Document, path: KeyPath, action: Callable[[], T]) -> T
     except SynthgenError as error:
         document.problem(path, str(error))
     return None
+
+
+def _is_faulty(document: Document, path: KeyPath) -> bool:
+    """Whether a problem is known at this key or under it: what only follows from it is not reported."""
+    key = dotted(path)
+    return any(p.key == key or p.key.startswith(key + ".") for p in document.problems)
+
+
+def _written(document: Document, *path: str) -> list[str]:
+    """The keys that the user wrote at a path."""
+    value: object = document.value
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    return list(value) if isinstance(value, dict) else []
+
+
+def _check_model(document: Document, recipe: Recipe) -> None:
+    if is_path_like(recipe.model) and not (Path(recipe.model) / "config.json").is_file():
+        missing = "no model in it (config.json)" if Path(recipe.model).is_dir() else "no such folder"
+        document.problem(
+            ("model",), f"{recipe.model}: {missing}; expected nano, a Hugging Face id or a model's folder"
+        )
+
+
+def _check_prompt(document: Document, recipe: Recipe) -> None:
+    if recipe.prompt and recipe.prompt.text and recipe.prompt.instruction:
+        document.problem(
+            ("prompt", "text"), "stands beside `instruction`; text is the whole message: keep one of them"
+        )
+
+
+def _check_adapter(
+    document: Document, name: str, spec: AdapterSpec, recipe: Recipe, schema: RecordSchema | None
+) -> None:
+    at: KeyPath = ("adapters", name)
+    if name == BASE or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        document.problem(
+            at, f"{name!r} is no adapter's name; use letters, digits, _ . - (base is the untuned model)"
+        )
+    others = [key for key in _written(document, *map(str, at)) if key != "use"]
+    if spec.use is not None:
+        if others:
+            document.problem(
+                (*at, "use"), f"stands beside {others[0]!r}; a ready adapter is used as it is: keep one"
+            )
+        else:
+            _check_folder(document, (*at, "use"), Path(spec.use))
+        return
+    if spec.targets is None:
+        if not _is_faulty(document, (*at, "targets")) and not _is_faulty(document, (*at, "use")):
+            document.problem(
+                at, "neither `targets` nor `use`; write what to tune on, or a tuned adapter's folder"
+            )
+        return
+    if spec.steps is not None and spec.stop.steps is not None:
+        document.problem((*at, "stop", "steps"), "stands beside the adapter's own `steps`; keep one of them")
+    if spec.stop.gamma is not None and spec.fresh:
+        document.problem(
+            (*at, "stop", "gamma"),
+            "needs a fixed list of targets, but fresh is true; remove one, or stop by kl, patience or steps",
+        )
+    if schema is None:
+        return
+    is_sound = _check_fields(document, (*at, "fields"), spec, schema)
+    is_sound &= _check_closed(document, at, spec, recipe.fields_of(name), schema)
+    is_sound &= _check_marginals(document, (*at, "targets"), spec, schema)
+    if is_sound:
+        _check_targets(document, at, name, spec, recipe, schema)
+
+
+def _check_folder(document: Document, path: KeyPath, folder: Path) -> None:
+    if not folder.is_dir():
+        document.problem(path, f"{folder}: no such folder; `synthgen adapters list` shows what there is")
+        return
+    for file in ("adapter_config.json", "manifest.json"):
+        if not (folder / file).is_file():
+            document.problem(path, f"{folder}: no {file}; expected an adapter that `synthgen tune` wrote")
+
+
+def _check_fields(document: Document, path: KeyPath, spec: AdapterSpec, schema: RecordSchema) -> bool:
+    """Known, once each, and the schema's first ones in its order."""
+    if spec.fields is None or _is_faulty(document, path):
+        return not _is_faulty(document, path)
+    before = len(document.problems)
+    for i, name in enumerate(spec.fields):
+        if name not in schema.names:
+            _unknown_field(document, (*path, i), name, schema, derived=False)
+    if len(document.problems) == before and tuple(spec.fields) != schema.names[: len(spec.fields)]:
+        leading = ", ".join(schema.names[: len(set(spec.fields))])
+        document.problem(
+            path,
+            f"found [{', '.join(spec.fields)}]; expected {schema.name}'s leading fields in order: [{leading}]",
+        )
+    return len(document.problems) == before
+
+
+def _unknown_field(
+    document: Document,
+    path: KeyPath,
+    name: str,
+    schema: RecordSchema,
+    *,
+    derived: bool,
+    more: Sequence[str] = (),
+) -> None:
+    names = [*schema.names, *(field.name for field in schema.derived if derived), *more]
+    if not derived and name in {field.name for field in schema.derived}:
+        text = f"{name!r} is a derived field of {schema.name}; name the fields that it is computed from"
+    else:
+        text = f"{name!r} is no field of {schema.name}; {suggestion(name, names)}"
+    document.problem(path, text)
+
+
+def _check_closed(
+    document: Document, at: KeyPath, spec: AdapterSpec, fields: Sequence[str], schema: RecordSchema
+) -> bool:
+    before = len(document.problems)
+    path = (*at, "closed")
+    if spec.closed and isinstance(spec.targets, dict):
+        document.problem(
+            path, "stands beside inline marginals, which are closed already; move it into `targets`"
+        )
+    for name, weights in spec.closed.items():
+        here = (*path, name)
+        if name not in schema.names:
+            _unknown_field(document, here, name, schema, derived=False)
+            continue
+        if name not in fields:
+            document.problem(
+                here, f"{name!r} is not among the tuned fields [{', '.join(fields)}]; add it there"
+            )
+        _check_weights(document, here, weights, schema.field(name))
+        if not math.isclose(total := sum(weights.values()), 1, abs_tol=1e-6) and not _is_faulty(
+            document, here
+        ):
+            document.problem(here, f"found probabilities that add up to {total:.6g}; expected 1")
+    return len(document.problems) == before
+
+
+def _check_marginals(document: Document, path: KeyPath, spec: AdapterSpec, schema: RecordSchema) -> bool:
+    """Plain weights by value are looked at here, value by value; other forms by the targets themselves."""
+    before = len(document.problems)
+    if not isinstance(spec.targets, dict):
+        return True
+    if not spec.targets:
+        document.problem(path, f"found {{}}; expected {EXPECTED['targets']}")
+    for name, weights in spec.targets.items():
+        here = (*path, name)
+        if name not in schema.names:
+            _unknown_field(document, here, name, schema, derived=False)
+        elif isinstance(weights, dict) and weights and all(_is_number(w) for w in weights.values()):
+            _check_weights(document, here, weights, schema.field(name))
+    if len(document.problems) == before:
+        names = tuple(name for name in schema.names if name in spec.targets)
+        wanted = schema.names[: len(names)] if spec.fields is None else tuple(spec.fields)
+        if names != wanted:
+            document.problem(
+                path,
+                f"found marginals of [{', '.join(names)}]; expected the leading fields [{', '.join(wanted)}]",
+            )
+    return len(document.problems) == before
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _check_weights(document: Document, path: KeyPath, weights: Mapping[str, float], field: FieldSpec) -> None:
+    from synthgen.braces import render_value
+
+    if not weights:
+        document.problem(path, "found {}; expected at least one value with its weight")
+    allowed = None if field.support is None else {render_value(field, value) for value in field.support}
+    for value, weight in weights.items():
+        if allowed is not None and value not in allowed:
+            options = [render_value(field, v) for v in field.support or ()]
+            document.problem(
+                (*path, value), f"{value!r} is no value of {field.name!r}; {suggestion(value, options)}"
+            )
+        if not weight > 0:
+            document.problem(
+                (*path, value),
+                f"found the weight {weight:g}; expected a number above 0 (leave the value out for none)",
+            )
+
+
+def _check_targets(
+    document: Document, at: KeyPath, name: str, spec: AdapterSpec, recipe: Recipe, schema: RecordSchema
+) -> None:
+    """The file is there, the function loads, the marginals make sense; a table's rows are read by the run."""
+    from synthgen.targets import load_targets
+
+    assert spec.targets is not None
+    path = (*at, "targets")
+    if isinstance(spec.targets, str) and spec.targets.endswith(TABLE_SUFFIXES):
+        if not Path(spec.targets).is_file():
+            document.problem(path, f"{spec.targets}: no such file; expected {EXPECTED['targets']}")
+        return
+    targets = spec.targets
+    fields = recipe.fields_of(name)
+    _attempt(document, path, lambda: load_targets(targets, schema, fields, spec.closed, recipe.base))
+
+
+def _check_mix(document: Document, recipe: Recipe) -> None:
+    path: KeyPath = ("generate", "mix")
+    known = [*_written(document, "adapters"), BASE]
+    for name in recipe.generate.mix:
+        if name not in known:
+            document.problem(
+                (*path, name), f"{name!r} is no adapter of this recipe; {suggestion(name, known)}"
+            )
+    if len(known) > 2 and not recipe.generate.mix and not _is_faulty(document, path):
+        document.problem(
+            path, f"missing; expected a share for each of {', '.join(known[:-1])} (base is the untuned model)"
+        )
+
+
+def _check_gates(document: Document, recipe: Recipe, schema: RecordSchema | None) -> None:
+    for name, limits in recipe.gates.items():
+        path: KeyPath = ("gates", name)
+        if name == "parse_rate":
+            _check_limit(document, path, limits, 1.0)
+            continue
+        if schema is not None and name not in schema.names and name not in {f.name for f in schema.derived}:
+            _unknown_field(document, path, name, schema, derived=True, more=("parse_rate",))
+        if not isinstance(limits, dict):
+            document.problem(
+                path, f"found {shown(limits)}; expected a measure and its limit such as {{tv: 0.05}}"
+            )
+            continue
+        for measure, limit in limits.items():
+            if measure not in (*DISTANCES, *LEAST):
+                text = f"{measure!r} is no measure; {suggestion(measure, (*DISTANCES, *LEAST))}"
+                document.problem((*path, measure), text)
+                continue
+            _check_limit(
+                document, (*path, measure), limit, {"tv": 1.0, "js": math.log(2)}.get(measure, math.inf)
+            )
+            if measure in DISTANCES and schema is not None and name in schema.names:
+                _check_has_target(document, (*path, measure), name, recipe)
+
+
+def _check_limit(document: Document, path: KeyPath, limit: object, most: float) -> None:
+    if not isinstance(limit, int | float) or not 0 <= limit <= most:
+        words = "a number of at least 0" if most == math.inf else f"a number from 0 to {most:.4g}"
+        document.problem(path, f"found {shown(limit)}; expected {words}")
+
+
+def _check_has_target(document: Document, path: KeyPath, field: str, recipe: Recipe) -> None:
+    tuned = [name for name, spec in recipe.adapters.items() if spec.use is None]
+    if _is_faulty(document, ("adapters",)) or any(field in recipe.fields_of(name) for name in tuned):
+        return
+    document.problem(
+        path,
+        f"no adapter declares a distribution of {field!r}; tune it, or gate its entropy or coverage instead",
+    )

@@ -14,7 +14,6 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.integrate import quad
 from scipy.special import digamma, gammaln, xlogy
 
 from synthgen.errors import SynthgenError
@@ -50,7 +49,8 @@ def entropy_chao_wang_jost(counts: Counts) -> float:
     """
     c = _positive(counts)
     n = int(c.sum())
-    seen = float((c / n * (digamma(n) - digamma(c))).sum())
+    size, how_many = np.unique(c, return_counts=True)
+    seen = float((how_many * size / n * (digamma(n) - digamma(size))).sum())
     f1, f2 = _singles_and_doubles(c)
     if f1 == 0:
         return max(0.0, seen)
@@ -233,32 +233,44 @@ def bootstrap_interval(
     population = _estimated_population(c)
     if population is None:
         return None
-    drawn = [np.sort(rng.multinomial(n, population)) for _ in range(n_boot)]
-    values = np.array([estimator(d[d > 0]) for d in drawn])
+    values = np.array([estimator(population.draw(n, rng)) for _ in range(n_boot)])
     shift = estimator(c) - values.mean()
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) + shift
     return max(0.0, float(low)), float(high)
 
 
-def _estimated_population(c: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
-    """Probabilities of the seen values, tuned down, and of the unseen ones, which share the rest equally."""
+@dataclass(frozen=True)
+class _Population:
+    """Probabilities of the seen values, tuned down, and the mass that the unseen ones share equally."""
+
+    seen: npt.NDArray[np.float64]
+    n_unseen: int
+    unseen_mass: float
+
+    def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+        """Counts of n draws; zeros dropped."""
+        n_new = int(rng.binomial(n, self.unseen_mass)) if self.n_unseen else 0
+        seen = rng.multinomial(n - n_new, self.seen)
+        new = np.bincount(rng.integers(0, self.n_unseen, n_new)) if n_new else seen[:0]
+        counts: npt.NDArray[np.int64] = np.concatenate([seen, new])
+        return counts[counts > 0]
+
+
+def _estimated_population(c: npt.NDArray[np.int64]) -> _Population | None:
+    """Chao & Jost's estimate of the source; None if it would hold too many unseen values to mean anything."""
     n = int(c.sum())
     f1, f2 = _singles_and_doubles(c)
     n_unseen = math.ceil(chao1(c)) - c.size
     if c.size + n_unseen > _MAX_POPULATION:
         return None
-    shares = c / n
-    if n_unseen == 0 or f1 == 0:
-        return shares
+    shares: npt.NDArray[np.float64] = c / n
+    if n_unseen == 0:
+        return _Population(shares, 0, 0.0)
     weight, doubles = ((n - 1) * f1, 2 * f2) if f2 else ((n - 1) * (f1 - 1), 2)
     unseen = f1 / n * weight / (weight + doubles)
     missed = shares * (1 - shares) ** n
-    seen = shares - missed * (unseen / missed.sum() if missed.sum() > 0 else 0.0)
-    population: npt.NDArray[np.float64] = np.concatenate(
-        [np.clip(seen, 0.0, None), np.full(n_unseen, unseen / n_unseen)]
-    )
-    population /= population.sum()
-    return population
+    seen = np.clip(shares - missed * (unseen / missed.sum()), 0.0, None)
+    return _Population(seen / seen.sum(), n_unseen, unseen)
 
 
 # ── text ──────────────────────────────────────────────────────────────────────────────────────────
@@ -306,26 +318,17 @@ def _singles_and_doubles(c: npt.NDArray[np.int64]) -> tuple[int, int]:
 
 
 def _unseen_tail(n: int, a: float) -> float:
-    """Σ_{r≥n} (1−a)^{r−n+1}/r = ∫ (1−a) e^{−u} / (n (1 − (1−a) e^{−u/n})) du over u > 0, with u = e^x."""
+    """Σ_{r≥n} (1−a)^{r−n+1}/r = ∫ (1−a) e^{−u} / (n (1 − (1−a) e^{−u/n})) du over u > 0.
+
+    With u = e^x the integrand is analytic and dies off at both ends, where the trapezoid rule is exact to
+    rounding at this step.
+    """
     if a >= 1:
         return 0.0
-    q = 1 - a
-
-    def integrand(x: float) -> float:
-        u = math.exp(x)
-        return q * math.exp(-u) * u / (n * (a - q * math.expm1(-u / n)))
-
-    knee = math.log(n * a)  # below it the integrand falls off like u
-    value, _ = quad(
-        integrand,
-        min(knee, 0.0) - 40.0,
-        4.0,
-        limit=200,
-        points=[min(knee, 3.0), 0.0],
-        epsabs=0.0,
-        epsrel=1e-9,
-    )
-    return float(value)
+    q, step = 1 - a, 0.1
+    x = np.arange(min(math.log(n * a), 0.0) - 40.0, 4.5, step)  # falls off like u below u = n·a
+    u = np.exp(x)
+    return float((q * np.exp(-u) * u / (n * (a - q * np.expm1(-u / n)))).sum() * step)
 
 
 def _log_choose(n: int, k: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

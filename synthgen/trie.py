@@ -5,8 +5,8 @@ Stands between `targets` and `tuning`, and holds no tensor. With m(v) the mass o
     L(θ) = − Σ_v m(v) · log pθ(token(v) | prompt, path to v)  =  KL(p* ‖ pθ) + H(p*)
 
 is exactly the sum over whole targets, p* weighted (Zhang et al. 2024, arXiv 2404.10859, eq. 1), and the same
-log-probabilities give leak and shape. Inside a field whose distribution is declared, the masses below a prefix
-are the declared ones, whatever value the sampled tuple happened to hold; the sampled value is walked on.
+log-probabilities give leak and shape. Inside a field whose distribution is declared, the masses below a
+prefix are the declared ones, whatever value the sampled tuple happened to hold.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ END = "(end)"  # the stop token's place in a trie of whole records
 
 @dataclass(frozen=True)
 class FieldFigures:
-    """One field's share of the loss, in nats; `kl = leak + shape` where its distribution is known, else None."""
+    """One field's share of the loss, in nats; kl = leak + shape, None where its distribution is not known."""
 
     cross_entropy: float
     optimum: float
@@ -45,8 +45,9 @@ class FieldFigures:
 class Figures:
     """How far a model is from a target, in nats.
 
-    `exact`: the trie holds the whole target distribution, and kl, leak and shape are of whole answers. Else they
-    are sums over the fields with a declared distribution, given target prefixes (chain rule), None if there is none.
+    `exact`: the trie holds the whole target distribution, and kl, leak and shape are of whole answers. Else
+    they are sums over the fields with a declared distribution, given target prefixes (chain rule), None if
+    there is none.
     """
 
     cross_entropy: float
@@ -71,10 +72,10 @@ class Pack:
 class TokenTrie:
     """Token sequences with shared prefixes; nodes in preorder, so `end` bounds each subtree.
 
-    Arrays are (N,): `token`; `parent` (−1: the prompt); `depth` (0: first answer token); `mass`, the loss weight;
-    `field`, an index into `fields`; `end`, one past the subtree's last node. Children's masses sum to their
-    parent's, except where the parent closes a declared field (its mass is the declared one, its children's the
-    sampled one) and on nodes of mass 0, which are there only as context.
+    Arrays are (N,): `token`; `parent` (−1: the prompt); `depth` (0: first answer token); `mass`, the loss
+    weight; `field`, an index into `fields`; `end`, one past the subtree's last node. Children's masses sum to
+    their parent's, except where the parent closes a declared field (its mass is the declared one, its
+    children's the sampled one) and on nodes of mass 0, which are there only as context.
     """
 
     token: Ints
@@ -94,9 +95,11 @@ class TokenTrie:
         weights: Sequence[float] | Floats,
         names: Sequence[str] | None = None,
     ) -> TokenTrie:
-        """The exact trie of whole targets, one field called "answer"; weights are normalised, duplicates added up.
+        """The exact trie of whole targets, one field called "answer"; weights are normalised, equal targets
+        added up.
 
-        Raises RecipeError naming both (by `names`, else by their tokens) where one target is a prefix of another.
+        Raises RecipeError naming both (by `names`, else by their tokens) where one target is a prefix of
+        another.
         """
         shares = np.asarray(weights, dtype=np.float64)
         builder = Builder(("answer",))
@@ -116,11 +119,11 @@ class TokenTrie:
     @property
     def outflow(self) -> Floats:
         """(N + 1,) mass of the children of the prompt (index 0) and of node i (index i + 1)."""
-        return np.bincount(self.parent + 1, weights=self.mass, minlength=len(self) + 1)
+        return np.asarray(np.bincount(self.parent + 1, self.mass, len(self) + 1), dtype=np.float64)
 
     def per_field(self, values: Floats) -> Floats:
         """Sum over the nodes of each field: (N,) → (fields,)."""
-        return np.bincount(self.field, weights=values, minlength=len(self.fields))
+        return np.asarray(np.bincount(self.field, values, len(self.fields)), dtype=np.float64)
 
     def surprisals(self) -> Floats:
         """(N,) −m(v) log p*(token(v) | path); their sum is H(p*), the optimum of the loss."""
@@ -156,7 +159,8 @@ class TokenTrie:
     def _leak(self, log_probs: Floats, inside: NDArray[np.bool_]) -> float:
         """Mean of −log pθ(target set | prefix) over the prefixes where the nodes `inside` begin.
 
-        One backward pass: the mass a model puts below a node is the sum over its children of p · (mass below).
+        One backward pass: the mass a model puts below a node is the sum over its children of p · (mass
+        below).
         """
         inside = inside & (self.mass > 0)
         below = np.full(len(self) + 1, -np.inf)  # log mass below the prompt (0) and node i (i + 1)
@@ -182,7 +186,8 @@ class TokenTrie:
         depth = self.depth[inputs]
         n_packs = max(1, -(-len(inputs) // max_nodes))
         aim = max(1, -(-len(inputs) // n_packs))
-        packs, start = [], 0
+        packs: list[Pack] = []
+        start = 0
         while start < len(inputs) or not packs:
             path = self.path(int(inputs[start]))[:-1] if start < len(inputs) else []
             room = max(1, min(aim, max_nodes - len(path)))
@@ -245,7 +250,9 @@ class Builder:
 
     def build(self, known: Collection[str], exact: bool) -> TokenTrie:
         """Renumber; raises RecipeError where a target is a prefix of another."""
-        order, parent, depth = [], [], []
+        order: list[int] = []
+        parent: list[int] = []
+        depth: list[int] = []
         stack: list[tuple[int, int, int]] = [(n, -1, 0) for n in reversed(self._children[0].values())]
         while stack:
             node, above, level = stack.pop()
@@ -277,7 +284,8 @@ class Builder:
                 longer = self._names.get(inner := below.pop())
                 if longer is not None:
                     raise RecipeError(
-                        f"targets: {name!r} is a prefix of {longer!r}, so no probability can be given to it alone; "
+                        f"targets: {name!r} is a prefix of {longer!r}, so no probability can be given to it "
+                        "alone; "
                         "end every target with a closing brace, or cover the whole record"
                     )
                 below += self._children[inner].values()
@@ -286,8 +294,9 @@ class Builder:
 class AnswerTokens:
     """Tokenises answers of one prompt and tells which field each token belongs to.
 
-    Always the whole text, prompt included, as the model will see it: `}` and a line break may be one token. A token
-    belongs to the field whose closing brace it holds or precedes; values hold no braces, so counting is exact.
+    Always the whole text, prompt included, as the model will see it: `}` and a line break may be one token. A
+    token belongs to the field whose closing brace it holds or precedes; values hold no braces, so counting is
+    exact.
     """
 
     def __init__(self, prompt: Prompt, tokenizer: Tokenizer) -> None:
@@ -304,7 +313,7 @@ class AnswerTokens:
         return n
 
     def leading(self, answer: str, n_fields: int, whole: bool) -> tuple[list[int], list[int]]:
-        """Token ids up to the one that closes field `n_fields` (the stop token too if `whole`), and their fields."""
+        """Token ids up to the one closing field `n_fields`, if `whole` the stop token too; and their fields."""
         from synthgen.prompt import answer_ids
 
         text = answer if whole else answer + "\n{"  # what follows decides how the last brace is tokenised
@@ -317,7 +326,8 @@ class AnswerTokens:
             closed += self.closings(token)
         if closed < n_fields:
             raise RecipeError(
-                f"targets: {answer!r} shows {closed} closing braces in its tokens where {n_fields} fields were "
+                f"targets: {answer!r} shows {closed} closing braces in its tokens where {n_fields} fields "
+                "were "
                 "expected; every field is written between curly braces"
             )
         return list(ids[: len(fields)]), fields
@@ -338,7 +348,8 @@ def build_trie(
     probability) gets its declared masses. Where prefixes × values exceed `max_branches`, a random part of the
     prefixes carries the field's whole weight: the same loss in expectation.
 
-    Raises RecipeError where a tuple holds a value its field's declaration lacks, or a target is another's prefix.
+    Raises RecipeError where a tuple holds a value its field's declaration lacks, or a target is another's
+    prefix.
     """
     declared = {} if exact else {f: closed[f] for f in targets.fields if f in closed}
     fields = (*targets.fields, END) if targets.whole else targets.fields
@@ -349,7 +360,9 @@ def build_trie(
         builder.close(builder.add(ids, of, dict.fromkeys(own, float(weight))), answer)
     for name, distribution in declared.items():
         _branch(builder, tokens, targets, name, distribution, rng, max_branches)
-    return builder.build(known=fields if exact else (*declared, *((END,) if targets.whole else ())), exact=exact)
+    return builder.build(
+        known=fields if exact else (*declared, *((END,) if targets.whole else ())), exact=exact
+    )
 
 
 def _branch(
@@ -367,7 +380,8 @@ def _branch(
     for i, (values, weight) in enumerate(zip(targets.values, targets.weights, strict=True)):
         if not distribution.get(values[at], 0.0) > 0:
             raise RecipeError(
-                f"targets: field {name!r} holds {values[at]!r} in a tuple, which its closed distribution lacks; "
+                f"targets: field {name!r} holds {values[at]!r} in a tuple, which its closed distribution "
+                "lacks; "
                 f"declared are {', '.join(map(repr, list(distribution)[:12]))}"
             )
         first, mass = prefixes.get(values[:at], (i, 0.0))

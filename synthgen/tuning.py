@@ -1,9 +1,9 @@
 """Tuning: a small LoRA adapter that moves a model's answers onto a declared distribution.
 
-Takes prompts and target sources, writes a PEFT folder with its manifest. One step is one optimiser step on one
-prompt, over all of its targets (Zhang et al. 2024, §3); several prompts take turns, in a new order on every pass,
-as published. The loss is the exact trie loss of `trie`, computed in packs by `packing`; `anchor` holds the fields
-after the tuned ones. Nothing is printed: `on_step` sees every step.
+Takes prompts and target sources, writes a PEFT folder with its manifest. One step is one optimiser step on
+one prompt, over all of its targets (Zhang et al. 2024, §3); several prompts take turns, in a new order on
+every pass, as published. The loss is the exact trie loss of `trie`, computed in packs by `packing`; `anchor`
+holds the fields after the tuned ones. Nothing is printed: `on_step` sees every step.
 """
 
 from __future__ import annotations
@@ -110,14 +110,17 @@ def tune(
 ) -> TuningResult:
     """Tune one adapter on all tasks together and write it to `out`, whose name is the adapter's.
 
-    The same arguments and seed give the same adapter, up to rounding. Raises RecipeError for targets that cannot
-    be trained on, AdapterError for a bad name, SynthgenError for a model whose architecture does not fit.
+    The same arguments and seed give the same adapter, up to rounding. Raises RecipeError for targets that
+    cannot be trained on, AdapterError for a bad name, SynthgenError for a model whose architecture does not
+    fit.
     """
     check_name(out.name)
     started = time.perf_counter()
     model = add_lora(load_model(model_path, config), config)
     run = _Run(model, tasks, config)
-    optimizer = torch.optim.AdamW(run.parameters, lr=config.lr, eps=config.adam_eps, weight_decay=config.weight_decay)
+    optimizer = torch.optim.AdamW(
+        run.parameters, lr=config.lr, eps=config.adam_eps, weight_decay=config.weight_decay
+    )
     before = run.look()
     judge = _Judge(config, before, run.parameters)
     logs: list[StepLog] = []
@@ -140,8 +143,8 @@ def tune(
         kl_by_field = {name: f.kl for name, f in figures.fields.items() if f.kl is not None}
         logs.append(
             StepLog(
-                step, config.steps, work.index, figures.cross_entropy, figures.optimum, figures.kl, kl_by_field,
-                drift, lr, time.perf_counter() - started, looks,
+                step, config.steps, work.index, figures.cross_entropy, figures.optimum, figures.kl,
+                kl_by_field, drift, lr, time.perf_counter() - started, looks,
             )
         )  # fmt: skip
         if on_step:
@@ -193,7 +196,8 @@ def add_lora(model: Any, config: TuningConfig) -> Any:
     if missing := [name for name in LINEAR_LAYERS if name not in found]:
         raise SynthgenError(
             f"model {model.config.model_type!r} has no {', '.join(missing)} (its linear layers: "
-            f"{', '.join(sorted(found)) or 'none'}); tuning needs {', '.join(LINEAR_LAYERS)}: choose another model"
+            f"{', '.join(sorted(found)) or 'none'}); tuning needs {', '.join(LINEAR_LAYERS)}: choose "
+            "another model"
         )
     lora = LoraConfig(
         r=config.rank,
@@ -225,7 +229,9 @@ class _Work:
         source = task.source
         self.is_fresh = config.is_fresh(source.fresh)
         # A fixed list without declared fields, or marginals multiplied out, is the whole distribution.
-        self.is_exact = not self.is_fresh and (not source.closed or (source.kind == "marginals" and not source.fresh))
+        self.is_exact = not self.is_fresh and (
+            not source.closed or (source.kind == "marginals" and not source.fresh)
+        )
         self.anchor: Anchor | None = None
         self.fixed = None if self.is_fresh else self._draw(config.n_targets)
         held_out = self.is_fresh or config.patience is not None
@@ -270,7 +276,7 @@ class _Run:
         return torch.autocast(kind, torch.bfloat16, enabled=on)
 
     def backward_targets(self, work: _Work) -> Figures:
-        """Add the gradient of the trie loss of the task's targets, pack by pack; its figures come for nothing."""
+        """Add the gradient of the trie loss of the task's targets, pack by pack; returns its figures."""
         trie = work.trie()
         log_probs = np.zeros(len(trie))
         for batch in batches(
@@ -284,7 +290,7 @@ class _Run:
         return trie.figures(log_probs)
 
     def backward_anchor(self, work: _Work) -> float | None:
-        """Add the gradient of the anchor on some of the base model's answers; returns its estimate in nats."""
+        """Add the gradient of the anchor on some of the base model's answers; returns the estimate."""
         anchor = work.anchor
         if anchor is None or not len(anchor):
             return None
@@ -293,7 +299,7 @@ class _Run:
         for index in self.rng.choice(len(anchor), n, replace=False):
             with self.autocast():
                 loss = anchor.loss(self.model, int(index)) * (len(anchor) / n)
-            (self.config.anchor_weight * loss).backward()
+            (self.config.anchor_weight * loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
             self.n_tokens += anchor.n_tokens(int(index))
         return total
@@ -334,7 +340,9 @@ class _Run:
             )  # fmt: skip
         contexts = [([*lead, *more], len(lead)) for lead, more in zip(leads, rest, strict=True)]
         good = [c for c in contexts if self._is_well_formed(task, c[0])]
-        structure = structure_tokens(task.tokenizer, task.prompt.stop_ids) if config.anchor == "structure" else ()
+        structure = (
+            structure_tokens(task.tokenizer, task.prompt.stop_ids) if config.anchor == "structure" else ()
+        )
         return Anchor(
             config.anchor,
             self.model.disable_adapter,
@@ -355,20 +363,24 @@ class _Judge:
     def __init__(self, config: TuningConfig, before: tuple[Look, ...], parameters: Sequence[Tensor]) -> None:
         self.config, self.parameters = config, parameters
         self._pass: list[Figures] = []
-        self._floors = [look.health.format_rate * config.format_floor if look.health else 0.0 for look in before]
+        self._floors = [
+            look.health.format_rate * config.format_floor if look.health else 0.0 for look in before
+        ]
         self._best = float("inf")
         self._without_gain = 0
         self._kept_step = 0
         self._kept = self._copy()
 
     def targets_reached(self, figures: Figures, pass_ends: bool) -> StoppedBy | None:
-        """At the end of a pass: gamma and KL, summed and worst over the prompts as they stood in their turns."""
+        """At the end of a pass: is gamma (summed over prompts) or KL (of the worst prompt) reached?"""
         self._pass.append(figures)
         if not pass_ends:
             return None
         done, self._pass = self._pass, []
         gamma, kl = self.config.gamma, self.config.kl
-        if gamma is not None and sum(f.cross_entropy for f in done) <= (1 + gamma) * sum(f.optimum for f in done):
+        if gamma is not None and sum(f.cross_entropy for f in done) <= (1 + gamma) * sum(
+            f.optimum for f in done
+        ):
             return "gamma"
         if kl is not None and all(f.kl is not None and f.kl <= kl for f in done):
             return "kl"

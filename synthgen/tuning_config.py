@@ -1,4 +1,4 @@
-"""What a tuning run is told: light, so that a recipe can decide without torch whether an adapter is still good."""
+"""What a tuning run is told; light, so that whether an adapter is still good is decided without torch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PACE = ("pack_nodes", "batch_tokens", "device", "bf16")
 
 @dataclass(frozen=True)
 class TuningConfig:
-    """Hyper-parameters of one adapter. One step is one optimiser step on one prompt, over all of its targets."""
+    """Settings of one adapter; a step is one optimiser step on one prompt, over all of its targets."""
 
     rank: int = 4
     alpha: float | None = None  # None: 2 · rank
@@ -45,7 +45,7 @@ class TuningConfig:
     anchor_pool: int = 256  # answers sampled from the base model before tuning
     anchor_contexts: int = 32  # of them per step
 
-    look_every: int | None = None  # steps between looks at held-out tuples and health; None: a quarter of `steps`
+    look_every: int | None = None  # steps between looks (held-out, health); None: a quarter of `steps`
     n_heldout: int = 128
     health_samples: int = 64  # whole answers sampled per look; 0: format is not watched
     format_floor: float = 0.9  # of the base model's format rate; under it tuning stops and goes back
@@ -65,7 +65,9 @@ class TuningConfig:
             )
         for name in ("rank", "steps", "n_targets", "pack_nodes", "batch_tokens"):
             if getattr(self, name) < 1:
-                raise RecipeError(f"tuning: {name} is {getattr(self, name)!r}; expected a whole number from 1")
+                raise RecipeError(
+                    f"tuning: {name} is {getattr(self, name)!r}; expected a whole number from 1"
+                )
 
     @property
     def lora_alpha(self) -> float:

@@ -99,7 +99,9 @@ class _Builder:
         self.n_nodes += 1
         if self.n_nodes > MAX_NODES:
             if self.n_nodes == MAX_NODES + 1:
-                self.document.problem((), f"more than {MAX_NODES:,} values once aliases are written out; use fewer")
+                self.document.problem(
+                    (), f"more than {MAX_NODES:,} values once aliases are written out; use fewer"
+                )
             return None
         self.document.lines.setdefault(path, node.start_mark.line + 1)
         if id(node) in above:
@@ -121,7 +123,9 @@ class _Builder:
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
-                self.document.problems.append(Problem(line, dotted(path), "a key is no plain word; write `key: value`"))
+                self.document.problems.append(
+                    Problem(line, dotted(path), "a key is no plain word; write `key: value`")
+                )
                 continue
             key = str(key_node.value)
             if key in values:
@@ -155,4 +159,6 @@ class _Builder:
         return text
 
     def _refuse_tag(self, node: yaml.Node, path: KeyPath) -> None:
-        self.document.problem(path, f"found the tag {node.tag!r}; a recipe holds plain values only: remove it")
+        self.document.problem(
+            path, f"found the tag {node.tag!r}; a recipe holds plain values only: remove it"
+        )

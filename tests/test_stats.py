@@ -98,6 +98,7 @@ class TestCheckValues:
 
 
 class TestProperties:
+    @settings(deadline=None)
     @given(COUNTS)
     def test_bounds_hold(self, counts: list[int]) -> None:
         n, s = sum(counts), len(counts)
@@ -111,12 +112,14 @@ class TestProperties:
         assert stats.coverage_rarefied(counts, 1) == pytest.approx(1)
         assert stats.entropy_rarefied(counts, n) == pytest.approx(plugin)
 
+    @settings(deadline=None)
     @given(COUNTS)
     def test_zeros_change_nothing(self, counts: list[int]) -> None:
         padded = [0, *counts, 0]
         for estimate in (stats.entropy_plugin, stats.entropy_chao_wang_jost, stats.chao1):
             assert estimate(padded) == estimate(counts)
 
+    @settings(deadline=None)
     @given(st.lists(st.floats(0.01, 1), min_size=2, max_size=20), st.randoms(use_true_random=False))
     def test_distances_are_distances(self, weights: list[float], shuffler: object) -> None:
         p = np.array(weights) / sum(weights)
@@ -126,7 +129,7 @@ class TestProperties:
         assert 0 <= stats.js(p, q) <= math.log(2)
         assert stats.kl(p, q) >= 2 * stats.tv(p, q) ** 2 - 1e-12  # Pinsker
 
-    @settings(max_examples=25)
+    @settings(max_examples=25, deadline=None)
     @given(COUNTS, st.integers(0, 2**32))
     def test_rarefied_sample_takes_from_the_counts(self, counts: list[int], seed: int) -> None:
         m = max(1, sum(counts) // 2)

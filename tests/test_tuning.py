@@ -66,7 +66,7 @@ def test_packed_loss_and_gradient_equal_the_plain_ones(
     model = load(folders[arch], window if arch in ("mistral", "gemma2", "gemma3_text") else None)
     sequences, weights = some_targets()
     plain = plain_loss(model, sequences, weights)
-    plain.backward()
+    plain.backward()  # type: ignore[no-untyped-call]
     expected = gradients(model)
     for max_nodes in (10_000, 16):
         model.zero_grad(set_to_none=True)
@@ -74,7 +74,7 @@ def test_packed_loss_and_gradient_equal_the_plain_ones(
         packed = torch.zeros(())
         for batch in batches(trie, PROMPT, CPU, max_nodes, batch_tokens=80):
             loss, _ = pack_loss(model, batch)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             packed += loss.detach()
         assert packed.item() == pytest.approx(plain.item(), rel=1e-5)
         difference = (gradients(model) - expected).norm() / expected.norm()
@@ -89,13 +89,18 @@ def test_every_architecture_takes_the_adapter(folders: dict[Arch, Path], arch: A
     trie = TokenTrie.from_sequences(sequences, weights)
     assert check_packing(model, trie, PROMPT) < 1e-3
     loss, _ = pack_loss(model, next(batches(trie, PROMPT, CPU)))
-    loss.backward()
-    names = {name.split(".lora_")[0].rsplit(".", 1)[-1] for name, p in model.named_parameters() if p.grad is not None}
+    loss.backward()  # type: ignore[no-untyped-call]
+    names = {
+        name.split(".lora_")[0].rsplit(".", 1)[-1]
+        for name, p in model.named_parameters()
+        if p.grad is not None
+    }
     assert names == set(LINEAR_LAYERS)
 
 
 def test_the_models_own_distribution_as_target_leaves_no_divergence(folders: dict[Arch, Path]) -> None:
-    """Targets: every answer of up to two tokens out of the whole vocabulary, weighted as the model weights them."""
+    """Targets: every answer of up to two tokens out of the whole vocabulary, weighted as the model weights
+    them."""
     model = load(folders["llama"])
     vocabulary, stop = model.config.vocab_size, 4
     firsts = [t for t in range(vocabulary) if t != stop]

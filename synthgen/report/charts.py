@@ -1,8 +1,8 @@
 """What each field's picture shows: at most 120 bars, chosen so that before and after can be compared fairly.
 
 Few or ordered values are shown one bar each, in their own order. Where values are too many to name, the
-picture shows ranks: how much of the data the most common value has, the second, and so on, for the same number
-of records before and after (with more records, flat tails would look flatter than they are).
+picture shows ranks: how much of the data the most common value has, the second, and so on, for the same
+number of records before and after (with more records, flat tails would look flatter than they are).
 """
 
 from __future__ import annotations

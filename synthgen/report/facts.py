@@ -243,7 +243,7 @@ def _field(
 
 def _sample(column: Tally, rng: np.random.Generator, text: TextFigures | None) -> Sample:
     counts, n = column.spectrum(), column.n
-    n_boot = int(np.clip(4_000_000 // column.coverage, 40, 200))
+    n_boot = int(np.clip(1_000_000 // column.coverage, 60, 200))
     entropy = stats.entropy_chao_wang_jost(counts)
     return Sample(
         n=n,

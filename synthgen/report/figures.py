@@ -159,7 +159,7 @@ class FieldFacts:
         """One phrase: within noise, borderline, or off by how much; empty without a target."""
         if self.target is None:
             return ""
-        return f"off by {self.target.excess:.3f}" if self.target.state == "off" else self.target.state
+        return f"off by {written(self.target.excess)}" if self.target.state == "off" else self.target.state
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Facts:
             where = f"{short(top.value)!r} in {top.share:.1%} of records"
             return f"most concentrated field: {worst.info.label}, {where}"
         tv = worst.target.tv
-        figures = f"TV {tv.value:.3f} to target (floor {tv.floor_p95:.3f})"
+        figures = f"TV {written(tv.value)} to target (floor {written(tv.floor_p95)})"
         if all(f.target and f.target.state == "within noise" for f in self.tested):
             number = "the one field" if len(self.tested) == 1 else f"all {len(self.tested)} fields"
             return f"{number} with a target within noise; closest to its limit: {worst.info.label}, {figures}"
@@ -321,6 +321,13 @@ def _shares(where: str, shares: Iterable[tuple[str, float]]) -> None:
     for what, share in shares:
         if not -1e-12 <= share <= 1 + 1e-12:
             raise SynthgenError(f"{where}: {what} is {share:g}; a share lies between 0 and 1")
+
+
+def written(distance: float | None) -> str:
+    """A distance or floor as every report writes it: three decimals, four when small, ∞ for None."""
+    if distance is None:
+        return "∞"
+    return f"{distance:.3f}" if distance >= 0.00495 or distance == 0 else f"{distance:.4f}"
 
 
 def short(text: str, width: int = 40) -> str:

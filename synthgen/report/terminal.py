@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,7 +20,7 @@ from synthgen.report.reliability import AdapterFacts, Exact
 WIDE = 104  # columns from which the table fits
 _BLOCKS, _ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
 _COLOURS = {"within noise": "green", "borderline": "yellow", "off": "bold red"}
-_SPARK = 8
+_SPARK = 7
 
 
 def render(facts: Facts, console: Console, plain: bool = False) -> None:
@@ -52,25 +53,36 @@ class _Drawing:
             self.console.print(text, highlight=False)
 
     def table(self, facts: Facts) -> None:
-        """One row per field."""
-        has_target, has_before = bool(facts.tested), facts.n_before is not None
-        table = Table(box=None, padding=(0, 1), pad_edge=False, header_style="dim")
-        table.add_column("field", no_wrap=True, max_width=18)
-        table.add_column("coverage", justify="right", no_wrap=True)
-        table.add_column("entropy", justify="right", no_wrap=True)
-        if has_target:
-            table.add_column("TV to target", justify="right", no_wrap=True)
-            table.add_column("floor", justify="right", no_wrap=True)
-            table.add_column("verdict", no_wrap=True)
-        table.add_column("before / after" if has_before else "shares", no_wrap=True)
-        table.add_column("most frequent", no_wrap=True, overflow="ellipsis", ratio=1)
-        for entry in facts.fields:
-            cells: list[str | Text] = [self._label(entry), w.coverage(entry), w.entropy(entry)]
-            if has_target:
-                target = entry.target
-                cells += [w.tv(entry), w.floor(target.tv) if target else "", self._verdict(entry)]
-            table.add_row(*cells, self._spark(entry), Text(_most_frequent(entry, 26)))
+        """One row per field; the last column takes the width that is left."""
+        heads = ["field", "coverage", "entropy"]
+        heads += ["TV to target", "floor", "verdict"] if facts.tested else []
+        heads += ["shares" if facts.n_before is None else "before / after", "most frequent now"]
+        rows = [self._row(entry, bool(facts.tested)) for entry in facts.fields]
+        widths = [
+            max(cell_len(head), *(row[i].cell_len for row in rows)) for i, head in enumerate(heads[:-1])
+        ]
+        table = Table(
+            box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="" if self.plain else "dim"
+        )
+        for head, width in zip(heads, widths, strict=False):
+            is_figure = head in ("coverage", "entropy", "TV to target", "floor")
+            table.add_column(head, justify="right" if is_figure else "left", no_wrap=True, min_width=width)
+        table.add_column(
+            heads[-1],
+            no_wrap=True,
+            overflow="ellipsis",
+            max_width=max(12, self.console.width - sum(widths) - 2 * len(widths)),
+        )
+        for row in rows:
+            table.add_row(*row)
         self.console.print(table)
+
+    def _row(self, entry: FieldFacts, has_target: bool) -> list[Text]:
+        cells = [self._label(entry), Text(w.coverage(entry)), Text(w.entropy(entry))]
+        if has_target:
+            target = entry.target
+            cells += [Text(w.tv(entry)), Text(w.floor(target.tv) if target else ""), self._verdict(entry)]
+        return [*cells, self._spark(entry), Text(_most_frequent(entry, 40))]
 
     def stack(self, facts: Facts) -> None:
         """A few short lines per field, for narrow terminals."""

@@ -3,27 +3,58 @@
 from __future__ import annotations
 
 from synthgen.report.figures import Distance, Facts, FieldFacts, TargetFacts
+from synthgen.report.figures import written as distance
 
+__all__ = [
+    "METHOD",
+    "MISSING",
+    "arrow",
+    "compared_at",
+    "count",
+    "coverage",
+    "distance",
+    "entropy",
+    "floor",
+    "nats",
+]
+__all__ += ["seconds", "sentence", "share", "tv", "verdicts"]
 MISSING = "–"
 
 # What each figure is, for whoever reads a report without this project at hand.
 METHOD = (
-    ("coverage", "Number of distinct values. Before and after are compared at the same number of records, the "
-     "larger table rarefied exactly: Σ 1 − C(n−c, m)/C(n, m)."),
-    ("entropy", "In nats. Plug-in: −Σ p̂ ln p̂, also rarefied where before and after are compared. Estimate of the "
-     "source: Chao, Wang & Jost 2013, with a bias-corrected bootstrap interval (95 %). exp H is the number of "
-     "equally likely values with that entropy."),
+    (
+        "coverage",
+        "Number of distinct values. Before and after are compared at the same number of records, the larger "
+        "table rarefied exactly: Σ 1 − C(n−c, m)/C(n, m).",
+    ),
+    (
+        "entropy",
+        "In nats. Plug-in: −Σ p̂ ln p̂, rarefied where before and after are compared. Estimate of the source: "
+        "Chao, Wang & Jost 2013, with a bias-corrected bootstrap interval (95 %). exp H is the number of "
+        "equally likely values with that entropy.",
+    ),
     ("sample coverage", "Good–Turing, 1 − f1/n: the share of the source's mass on values already seen."),
-    ("TV, JS, KL", "Distance between the data and the declared target: TV = ½ Σ |p̂ − p|; JS and KL(data ‖ target) "
-     "in nats. KL is infinite when a record lies outside the target."),
-    ("floor", "The same distance for as many draws from the target itself, simulated: 95 % of such draws stay at "
-     "or below it. Off: above the limit that all tested fields together keep with 95 % chance (Bonferroni). "
-     "Borderline: between the two; among twenty good fields one is expected there."),
-    ("exact KL", "KL(target ‖ model) = leak + shape, computed on the token trie without sampling: leak is the "
-     "mass outside the target set, shape how it is spread inside."),
-    ("distinct-1, distinct-2", "Distinct whitespace tokens (pairs of them) over all, from the same number of "
-     "records before and after."),
-)  # fmt: skip
+    (
+        "TV, JS, KL",
+        "Distance between the data and the declared target. TV = ½ Σ |p̂ − p|, the share of records that "
+        "would have to change; JS and KL(data ‖ target) in nats. KL is infinite when a record lies outside.",
+    ),
+    (
+        "floor",
+        "The same distance for as many draws from the target itself, simulated; 95 % of such draws stay at "
+        "or below it. Off: above the limit that all tested fields together keep with 95 % chance."
+        " Borderline: between the two, where one good field in twenty is expected.",
+    ),
+    (
+        "exact KL",
+        "KL(target ‖ model) = leak + shape, computed on the token trie without sampling: leak is the mass "
+        "outside the target set, shape how it is spread inside.",
+    ),
+    (
+        "distinct-1, distinct-2",
+        "Distinct whitespace tokens, or pairs of them, over all, from equal numbers of records.",
+    ),
+)
 
 
 def count(value: float | None) -> str:
@@ -34,13 +65,6 @@ def count(value: float | None) -> str:
 def nats(value: float | None) -> str:
     """Entropy or divergence, two decimals."""
     return MISSING if value is None else f"{value:.2f}"
-
-
-def distance(value: float | None) -> str:
-    """Distance or floor, three decimals; four when it would show as zero."""
-    if value is None:
-        return "∞"
-    return f"{value:.3f}" if value >= 0.0095 or value == 0 else f"{value:.4f}"
 
 
 def share(value: float | None) -> str:
@@ -101,6 +125,11 @@ def compared_at(facts: Facts) -> str:
     """At how many records before and after are compared; empty without a before."""
     sizes = {entry.at_equal_n.n for entry in facts.fields if entry.at_equal_n}
     return f"at {count(min(sizes))} records each" if sizes else ""
+
+
+def sentence(facts: Facts) -> str:
+    """The headline, written as a sentence."""
+    return f"{facts.headline[0].upper()}{facts.headline[1:]}."
 
 
 def verdicts(facts: Facts) -> str:

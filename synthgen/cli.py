@@ -1,0 +1,395 @@
+"""The command line: arguments in, exit codes out; everything between is done elsewhere.
+
+Results go to stdout, progress and errors to stderr. Environment variables are read here and nowhere else.
+Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+
+from synthgen import __version__
+from synthgen.errors import Incomplete, RecipeError, SynthgenError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from synthgen.progress import Progress
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+EXIT_CODES = """\b
+Exit codes:
+  0  done, also when it was done already
+  1  a fault of the run
+  2  the recipe or the command line is wrong
+  3  a gate failed: the data is not what was asked for
+  4  stopped early; the same command goes on"""
+
+
+@dataclass
+class Terminal:
+    """How one call talks to its user; filled by the options that every command has."""
+
+    is_json: bool = False
+    is_quiet: bool = False
+    is_debug: bool = False
+    log_format: Literal["text", "json"] = "text"
+
+    def progress(self) -> Progress:
+        """Who listens to the run."""
+        from synthgen import progress
+
+        if self.is_quiet:
+            return progress.SilentProgress()
+        if self.log_format == "json":
+            return progress.JsonProgress()
+        return progress.RichProgress() if sys.stderr.isatty() else progress.PlainProgress()
+
+    def console(self) -> Console:
+        """Where tables are drawn: stdout."""
+        from rich.console import Console
+
+        return Console(width=None if sys.stdout.isatty() else 120)
+
+    def result(self, summary: object) -> None:
+        """The last line on stdout, if it was asked for."""
+        if self.is_json:
+            click.echo(json.dumps(summary, ensure_ascii=False, default=str))
+
+    def failure(self, problems: tuple[str, ...], exit_code: int, summary: object = None) -> None:
+        """One line per problem on stderr, and the JSON line that was asked for."""
+        for problem in problems:
+            event = {"event": "error", "exit_code": exit_code, "text": problem}
+            click.echo(
+                json.dumps(event, ensure_ascii=False) if self.log_format == "json" else problem, err=True
+            )
+        content = dict(summary) if isinstance(summary, dict) else {}
+        self.result(content | {"exit_code": exit_code, "problems": list(problems)})
+
+
+class Commands(click.Group):
+    """Turns what a command raises into lines on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; every error of ours ends here."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except (Exception, KeyboardInterrupt) as error:
+            terminal = ctx.find_object(Terminal) or Terminal()
+            if terminal.is_debug:
+                import traceback
+
+                traceback.print_exc()
+            exit_code, problems = explain(error)
+            terminal.failure(problems, exit_code, getattr(error, "summary", None))
+            ctx.exit(exit_code)
+
+
+def explain(error: BaseException) -> tuple[int, tuple[str, ...]]:
+    """An error's exit code, and its lines for the user."""
+    if isinstance(error, RecipeError):
+        return error.exit_code, error.problems
+    if isinstance(error, SynthgenError):
+        return error.exit_code, (f"synthgen: {error}",)
+    if isinstance(error, KeyboardInterrupt):
+        return Incomplete.exit_code, ("synthgen: stopped; run the same command again to go on",)
+    text = " ".join(str(error).split()) or "no message"
+    hint = "run again with --debug for the traceback"
+    return SynthgenError.exit_code, (f"synthgen: fault: {type(error).__name__}: {text}; {hint}",)
+
+
+def talking(command: Command) -> Command:
+    """Add the options that every command has; they fill the call's Terminal."""
+
+    def fill(ctx: click.Context, parameter: click.Parameter, value: object) -> None:
+        setattr(ctx.find_object(Terminal), str(parameter.name), value)
+
+    options = (
+        click.option(
+            "--json", "is_json", is_flag=True, help="Print one JSON summary as the last line of stdout."
+        ),
+        click.option("--quiet", "is_quiet", is_flag=True, help="No progress on stderr."),
+        click.option(
+            "--log-format",
+            type=click.Choice(["text", "json"]),
+            default="text",
+            envvar="SYNTHGEN_LOG_FORMAT",
+            help="Progress and errors as text or as JSON lines.",
+        ),
+        click.option(
+            "--debug",
+            "is_debug",
+            is_flag=True,
+            envvar="SYNTHGEN_DEBUG",
+            help="Show the traceback of an error.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    for parameter in getattr(command, "__click_params__", []):
+        if parameter.name in ("is_json", "is_quiet", "log_format", "is_debug"):
+            parameter.expose_value, parameter.callback = False, fill
+    return command
+
+
+def epilog(example: str) -> str:
+    """What ends a command's help: one real example, and the exit codes."""
+    return f"\b\nExample:\n  {example}\n\n{EXIT_CODES}"
+
+
+recipe_file = click.argument("recipe_file", metavar="RECIPE", type=click.Path(path_type=Path))
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(["auto", "vllm", "transformers", "fake"]),
+    envvar="SYNTHGEN_ENGINE",
+    help="Instead of the recipe's.",
+)
+seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
+out_option = click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), help="Instead of the recipe's."
+)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog=epilog("synthgen recipe recipes/bios.yaml --n 10000"),
+)
+@click.version_option(__version__, prog_name="synthgen", message="%(prog)s %(version)s")
+@click.pass_context
+def main(ctx: click.Context) -> None:
+    """Synthetic datasets whose distribution is declared, tuned into the model, and proven."""
+    ctx.obj = Terminal()
+
+
+@main.command(epilog=epilog("synthgen recipe recipes/bios.yaml --n 10000 --out data/bios"))
+@recipe_file
+@click.option("--n", type=click.IntRange(min=1), required=True, help="Accepted records, exactly.")
+@out_option
+@engine_option
+@seed_option
+@click.option("--overwrite", is_flag=True, help="Replace a dataset that another recipe made there.")
+@talking
+@click.pass_obj
+def recipe(
+    terminal: Terminal,
+    recipe_file: Path,
+    n: int,
+    out: Path | None,
+    engine: str | None,
+    seed: int | None,
+    overwrite: bool,
+) -> None:
+    """Do the whole job: tune the adapters, generate N records, validate, write and report them."""
+    loaded = load(recipe_file, seed)
+    folder = out or loaded.out_dir
+    from synthgen.report import terminal as report
+    from synthgen.run import run_recipe
+
+    progress = terminal.progress()
+    try:
+        run = run_recipe(loaded, n, folder, engine=engine, overwrite=overwrite, progress=progress)
+    finally:
+        progress.close()
+    if not terminal.is_json:
+        report.render(run.report, terminal.console())
+        click.echo(f"data: {run.out}\nreport: {run.out / 'report.json'}")
+    terminal.result(run.summary)
+
+
+@main.command(epilog=epilog("synthgen init my-data"))
+@click.argument("folder", metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path), default=".")
+@talking
+@click.pass_obj
+def init(terminal: Terminal, folder: Path) -> None:
+    """Write a small recipe and its schema into DIR, to start from; existing files are never replaced."""
+    from synthgen.starter import write_starter
+
+    written = write_starter(folder)
+    if not terminal.is_json:
+        for path in written:
+            click.echo(f"wrote {path}")
+        click.echo(f"next: synthgen check {written[0]}, then synthgen recipe {written[0]} --n 1000")
+    terminal.result({"written": [str(path) for path in written]})
+
+
+@main.command(epilog=epilog("synthgen check recipes/bios.yaml --n 10000"))
+@recipe_file
+@click.option("--n", type=click.IntRange(min=1), default=1000, show_default=True, help="Records to plan for.")
+@out_option
+@seed_option
+@talking
+@click.pass_obj
+def check(terminal: Terminal, recipe_file: Path, n: int, out: Path | None, seed: int | None) -> None:
+    """Validate a recipe and print its plan, without loading a model."""
+    from synthgen.summary import plan_summary
+
+    plan = plan_summary(load(recipe_file, seed), n, out)
+    if not terminal.is_json:
+        from synthgen.display import print_plan
+
+        print_plan(plan, terminal.console())
+    terminal.result(plan.to_json())
+
+
+@main.command(epilog=epilog("synthgen preview recipes/bios.yaml --n 5 --base"))
+@recipe_file
+@click.option("--n", type=click.IntRange(min=1), default=5, show_default=True, help="Answers to show.")
+@click.option(
+    "--base", is_flag=True, help="Ask the untuned model; without it adapters are tuned if they must be."
+)
+@engine_option
+@seed_option
+@talking
+@click.pass_obj
+def preview(
+    terminal: Terminal, recipe_file: Path, n: int, base: bool, engine: str | None, seed: int | None
+) -> None:
+    """Show a few records, and rejected answers with their reason; writes no dataset."""
+    loaded = load(recipe_file, seed)
+    from synthgen import run
+
+    progress = terminal.progress()
+    try:
+        outcomes = run.preview(loaded, n, engine=engine, base=base, progress=progress)
+    finally:
+        progress.close()
+    if not terminal.is_json:
+        from synthgen.display import print_preview
+
+        print_preview(outcomes, terminal.console())
+    from dataclasses import asdict
+
+    terminal.result({"answers": [asdict(outcome) for outcome in outcomes]})
+
+
+@main.command(epilog=epilog("synthgen tune recipes/bios.yaml"))
+@recipe_file
+@seed_option
+@talking
+@click.pass_obj
+def tune(terminal: Terminal, recipe_file: Path, seed: int | None) -> None:
+    """Tune a recipe's adapters and generate nothing; an adapter that still fits is kept."""
+    loaded = load(recipe_file, seed)
+    from synthgen.run import tune_recipe
+
+    progress = terminal.progress()
+    try:
+        folders = tune_recipe(loaded, progress)
+    finally:
+        progress.close()
+    if not terminal.is_json:
+        for folder in folders:
+            click.echo(str(folder))
+    terminal.result({"adapters": [str(folder) for folder in folders]})
+
+
+@main.command(epilog=epilog("synthgen report data/bios --recipe recipes/bios.yaml"))
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--schema", "schema_ref", help="A Pydantic model, such as schemas/biography.py:Biography.")
+@click.option(
+    "--recipe", "recipe_file", type=click.Path(path_type=Path), help="Take the schema and targets from here."
+)
+@click.option(
+    "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as one HTML file."
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Write report.json, report.html and a card here.",
+)
+@talking
+@click.pass_obj
+def report(
+    terminal: Terminal,
+    paths: tuple[Path, ...],
+    schema_ref: str | None,
+    recipe_file: Path | None,
+    html: Path | None,
+    out: Path | None,
+) -> None:
+    """Report on any Parquet: files, folders, or datasets that synthgen made."""
+    from synthgen import report as reports
+    from synthgen.report import terminal as drawing
+
+    schema, reference = None, None
+    if recipe_file is not None:
+        loaded = load(recipe_file, None)
+        schema, reference = loaded.record_schema(), loaded.reference()
+    if schema_ref is not None:
+        from synthgen.schema import RecordSchema, load_model
+
+        schema = RecordSchema.from_model(load_model(schema_ref, Path()))
+    facts = reports.summarise(list(paths), schema, reference)
+    if out is not None:
+        reports.write_reports(facts, out)
+    if html is not None:
+        from synthgen.report.html import render
+
+        html.write_text(render(facts), encoding="utf-8")
+    if not terminal.is_json:
+        drawing.render(facts, terminal.console())
+    terminal.result(facts.to_dict())
+
+
+@main.group(epilog=epilog("synthgen adapters list"))
+def adapters() -> None:
+    """List tuned adapters, or show one."""
+
+
+@adapters.command("list", epilog=epilog("synthgen adapters list adapters"))
+@click.argument(
+    "folder", metavar="[DIR]", type=click.Path(file_okay=False, path_type=Path), default="adapters"
+)
+@talking
+@click.pass_obj
+def list_adapters(terminal: Terminal, folder: Path) -> None:
+    """List the adapters in a folder and in the folders below it."""
+    from synthgen.adapters import load_manifest
+
+    if not folder.is_dir():
+        raise RecipeError(f"{folder}: no such folder; expected one that holds adapters")
+    found = [(path.parent, load_manifest(path.parent)) for path in sorted(folder.rglob("manifest.json"))]
+    if not terminal.is_json:
+        from synthgen.display import print_adapters
+
+        print_adapters(found, terminal.console())
+    terminal.result({str(path): manifest.model_dump(mode="json") for path, manifest in found})
+
+
+@adapters.command("show", epilog=epilog("synthgen adapters show adapters/six-tasks"))
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@talking
+@click.pass_obj
+def show_adapter(terminal: Terminal, folder: Path) -> None:
+    """Show what an adapter was made from, and how well it did; its files are checked on the way."""
+    from synthgen.adapters import load_manifest
+
+    manifest = load_manifest(folder)
+    if not terminal.is_json:
+        from synthgen.display import print_manifest
+
+        print_manifest(manifest, terminal.console())
+    terminal.result(manifest.model_dump(mode="json"))
+
+
+def load(path: Path, seed: int | None) -> Any:
+    """The recipe in a file, with another seed if one is given."""
+    from synthgen.recipe import Recipe
+
+    loaded = Recipe.from_yaml(path)
+    return loaded if seed is None else loaded.model_copy(update={"seed": seed})
+
+
+if __name__ == "__main__":
+    main(prog_name="synthgen")

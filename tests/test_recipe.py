@@ -1,0 +1,282 @@
+"""Recipes: what is read, what is refused and with which words, and what changes a fingerprint."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from synthgen import yaml_lines
+from synthgen.errors import RecipeError
+from synthgen.recipe import Recipe
+from synthgen.summary import plan_summary
+
+ROOT = Path(__file__).parent.parent
+WRONG = sorted((Path(__file__).parent / "wrong_recipes").glob("*.yaml"))
+SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
+DIE = {"schema": "schemas/die.py:Die", "adapters": {"die": {"targets": {"value": {"1": 1.0, "2": 3.0}}}}}
+BIOS = ["name", "gender", "born", "birthplace"]
+
+
+def expected_line(path: Path) -> str:
+    """What a wrong recipe must be answered: its first line says so."""
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
+
+
+def problems(content: dict[str, object]) -> tuple[str, ...]:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_mapping(content, ROOT)
+    return caught.value.problems
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "r.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
+def test_a_wrong_recipe_is_answered_by_one_line(path: Path) -> None:
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_yaml(path)
+    assert caught.value.problems == (f"{path}:{expected_line(path)}",)
+
+
+def test_there_are_at_least_ten_wrong_recipes() -> None:
+    assert len(WRONG) >= 10
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_a_shipped_recipe_is_right_and_draws_its_targets(path: Path) -> None:
+    recipe = Recipe.from_yaml(path)
+    plan = plan_summary(recipe, 100)
+    assert f"synthgen recipe recipes/{path.name}" in recipe.source
+    assert all(len(row.samples) >= 1 for row in plan.adapters)
+    assert sum(row.share for row in plan.adapters) == pytest.approx(1)
+
+
+def test_every_problem_is_reported_at_once_in_the_order_of_lines(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        f"""schema: {ROOT}/schemas/biography.py:Biography
+sed: 3
+adapters:
+  biographies:
+    targets: {ROOT}/schemas/biography.py:balanced_tuples
+    fields: [name, gendre]
+    rank: -1
+generate: {{mix: {{biographies: 1, other: 2}}, top_p: 1.5}}
+gates: {{gender: {{tv: 7}}, parse_rate: high}}
+""",
+    )
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_yaml(path)
+    assert [line.removeprefix(f"{path}:").split(": ")[:2] for line in caught.value.problems] == [
+        ["2", "unknown key 'sed'; did you mean 'seed'?"],
+        ["6", "adapters.biographies.fields"],
+        ["7", "adapters.biographies.rank"],
+        ["8", "generate.mix.other"],
+        ["8", "generate.top_p"],
+        ["9", "gates.gender.tv"],
+        ["9", "gates.parse_rate"],
+    ]
+
+
+def test_paths_are_taken_from_the_folder_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    recipe = Recipe.from_yaml(ROOT / "recipes" / "bios.yaml")
+    assert recipe.schema_ref == f"{ROOT}/schemas/biography.py:Biography"
+    assert recipe.adapters["biographies"].targets == f"{ROOT}/schemas/biography.py:balanced_tuples"
+    assert recipe.out_dir == ROOT / "data" / "bios"
+    assert recipe.adapters_dir == ROOT / "adapters" / "local"
+    assert recipe.model == "nano"
+    assert (recipe.name, recipe.base) == ("bios", ROOT / "recipes")
+
+
+def test_defaults_stand_beside_the_recipe(tmp_path: Path) -> None:
+    recipe = Recipe.from_yaml(write(tmp_path, f"schema: {ROOT}/schemas/die.py:Die\n"))
+    assert recipe.out_dir == tmp_path / "data" / "r"
+    assert recipe.adapters_dir == tmp_path / "adapters"
+    assert recipe.mix == (("base", 1.0),)
+
+
+def test_shares_are_normalised_in_the_order_of_the_recipe() -> None:
+    recipe = Recipe.from_mapping(DIE | {"generate": {"mix": {"die": 1, "base": 3}}}, ROOT)
+    assert recipe.mix == (("die", 0.25), ("base", 0.75))
+    assert recipe.generate.mix == {"die": 0.25, "base": 0.75}
+
+
+def test_several_adapters_need_a_mix() -> None:
+    targets = {"targets": {"value": {"1": 1.0}}}
+    (line,) = problems(DIE | {"adapters": {"a": targets, "b": targets}})
+    assert line == (
+        "recipe: generate.mix: missing; expected a share for each of a, b (base is the untuned model)"
+    )
+
+
+def test_the_tuned_fields_are_the_marginals_own_or_all() -> None:
+    recipe = Recipe.from_mapping(
+        {
+            "schema": "schemas/job.py:Job",
+            "adapters": {"j": {"targets": {"seniority": {"junior": 1, "lead": 1}, "contract": {"contract": 1}}}},
+        },
+        ROOT,
+    )
+    assert recipe.fields_of("j") == ("seniority", "contract")
+    assert Recipe.from_mapping(DIE, ROOT).fields_of("die") == ("value",)
+
+
+def test_the_declared_distribution_of_marginals_is_exact() -> None:
+    assert Recipe.from_mapping(DIE, ROOT).reference() == {"value": {"1": 0.25, "2": 0.75}}
+
+
+def test_the_tuner_gets_what_the_recipe_says_and_its_own_defaults_else() -> None:
+    spec = {"targets": DIE["adapters"]["die"]["targets"], "lr": 1e-3, "stop": {"steps": 9, "gamma": 0.2}}  # type: ignore[index]
+    config = Recipe.from_mapping(DIE | {"adapters": {"die": spec}}, ROOT).adapters["die"].tuning_config(seed=3)
+    assert (config.lr, config.steps, config.gamma, config.seed, config.rank) == (1e-3, 9, 0.2, 3, 4)
+    assert config.anchor == type(config)().anchor
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"stop": {"gamma": 0.2}, "fresh": True}, "adapters.die.stop.gamma"),
+        ({"stop": {"steps": 4}, "steps": 5}, "adapters.die.stop.steps"),
+        ({"closed": {"value": {"1": 1.0}}}, "adapters.die.closed"),
+        ({"targets": {"value": {"11": 1.0}}}, "adapters.die.targets.value.11"),
+        ({"targets": {"value": {"1": -1.0}}}, "adapters.die.targets.value.1"),
+        ({"targets": {"value": {}}}, "adapters.die.targets"),
+        ({"targets": {}}, "adapters.die.targets"),
+        ({"targets": {"valeu": {"1": 1.0}}}, "adapters.die.targets.valeu"),
+        ({"targets": "schemas/die.py:nothing_here"}, "adapters.die.targets"),
+        ({"targets": "nowhere.csv"}, "adapters.die.targets"),
+        ({"targets": 7}, "adapters.die.targets"),
+        ({"rank": True}, "adapters.die.rank"),
+        ({"lr": float("nan")}, "adapters.die.lr"),
+        ({"anchor": "ful"}, "adapters.die.anchor"),
+    ],
+)
+def test_a_wrong_adapter_is_refused_by_key(change: dict[str, object], key: str) -> None:
+    spec = {"targets": {"value": {"1": 1.0}}} | change
+    found = problems(DIE | {"adapters": {"die": spec}})
+    assert len(found) == 1
+    assert found[0].startswith(f"recipe: {key}")
+
+
+@pytest.mark.parametrize("name", ["base", "../up", "a b", ""])
+def test_an_adapters_name_must_be_safe_as_a_folder(name: str) -> None:
+    found = problems(DIE | {"adapters": {name: {"targets": {"value": {"1": 1.0}}}}})
+    assert any("is no adapter's name" in line for line in found)
+
+
+def test_a_ready_adapter_must_be_one(tmp_path: Path) -> None:
+    (line,) = problems(DIE | {"adapters": {"old": {"use": str(tmp_path / "none")}}})
+    assert line.startswith("recipe: adapters.old.use: ") and "no such folder" in line
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (line,) = problems(DIE | {"adapters": {"old": {"use": str(tmp_path)}}})
+    assert "no manifest.json" in line
+
+
+@pytest.mark.parametrize("model", ["./none", "/none/at/all", "../x"])
+def test_a_model_that_looks_like_a_folder_must_be_there(model: str) -> None:
+    (line,) = problems(DIE | {"model": model})
+    assert line.startswith("recipe: model: ") and "no such folder" in line
+
+
+def test_a_model_id_is_left_alone() -> None:
+    assert Recipe.from_mapping(DIE | {"model": "org/model-1.5b"}, ROOT).model == "org/model-1.5b"
+
+
+def test_instruction_and_text_exclude_each_other() -> None:
+    (line,) = problems(DIE | {"prompt": {"text": "a", "instruction": "b"}})
+    assert line.startswith("recipe: prompt.text: ")
+
+
+def test_a_missing_file_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="no such file; `synthgen init` writes"):
+        Recipe.from_yaml(tmp_path / "none.yaml")
+
+
+# ---- fingerprint ----
+
+
+def test_the_fingerprint_ignores_where_the_data_goes_and_what_it_is_held_against() -> None:
+    recipe = Recipe.from_mapping(DIE, ROOT)
+    for change in (
+        {"export": {"dir": "/elsewhere"}},
+        {"gates": {"parse_rate": 0.5}},
+        {"generate": {"engine": "fake", "max_attempts": 9}},
+        {"tuned_dir": "/elsewhere"},
+    ):
+        assert Recipe.from_mapping(DIE | change, ROOT).fingerprint == recipe.fingerprint
+
+
+def test_the_fingerprint_changes_with_what_decides_the_data() -> None:
+    changes: tuple[dict[str, object], ...] = (
+        {},
+        {"seed": 1},
+        {"model": "org/other"},
+        {"schema": "schemas/patient.py:Patient", "adapters": {}},
+        {"prompt": {"text": "Roll."}},
+        {"generate": {"temperature": 0.7}},
+        {"generate": {"mix": {"base": 1.0}}},
+        {"adapters": {"die": {"targets": {"value": {"1": 1.0, "2": 2.0}}}}},
+        {"export": {"rows_per_shard": 10}},
+    )
+    fingerprints = [Recipe.from_mapping(DIE | change, ROOT).fingerprint for change in changes]
+    assert len(set(fingerprints)) == len(changes)
+
+
+def test_the_fingerprint_follows_the_content_of_files_not_their_place(tmp_path: Path) -> None:
+    def fingerprint(folder: str, schema: str) -> str:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / "die.py").write_text(schema)
+        return Recipe.from_yaml(write(tmp_path / folder, "schema: die.py:Die\n")).fingerprint
+
+    text = (ROOT / "schemas" / "die.py").read_text()
+    assert fingerprint("a", text) == fingerprint("b", text) != fingerprint("c", text + "\n# changed\n")
+
+
+# ---- YAML ----
+
+
+def test_scalars_follow_yaml_1_2() -> None:
+    document = yaml_lines.parse("[no, on, 1e-3, 2024-05-01, 1:30, true, ~, 'x', 010, .5]")
+    assert document.value == ["no", "on", 0.001, "2024-05-01", "1:30", True, None, "x", 10, 0.5]
+    assert not document.problems
+
+
+def test_lines_are_kept_for_keys_and_items() -> None:
+    document = yaml_lines.parse("a:\n  - 1\n  - 2\nb: {c: 3}\n")
+    assert [document.line(path) for path in [("a",), ("a", 1), ("b", "c"), ("b", "missing")]] == [1, 3, 4, 4]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: !!python/object/apply:os.system [echo]",
+        "a: !mine x",
+        "a: &a [*a]",
+        "[" * 50_000,
+        "? [1, 2]\n: 3",
+        "a: 1\na: 2",
+        "a: 1\n---\nb: 2",
+        "\ta: 1",
+        "a: \x00",
+        "a: *nowhere",
+        "a: " + "x" * 1_100_000,
+    ],
+    ids=range(11),
+)
+def test_what_no_recipe_needs_is_refused(text: str) -> None:
+    assert len(yaml_lines.parse(text).problems) >= 1
+
+
+def test_an_alias_bomb_is_refused_quickly() -> None:
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 10)}]\n" for i in range(12))
+    started = time.perf_counter()
+    (problem,) = yaml_lines.parse(bomb).problems
+    assert "aliases" in problem.text
+    assert time.perf_counter() - started < 5
