@@ -44,7 +44,9 @@ class Mooring(BaseModel):
     route: Literal["express", "local", "scenic"] = Field(title="Route")
 
 
-def outcomes(engine: Engine, schema: RecordSchema, ids: tuple[int, ...], n: int, seed: int) -> list[Record | Rejection]:
+def outcomes(
+    engine: Engine, schema: RecordSchema, ids: tuple[int, ...], n: int, seed: int
+) -> list[Record | Rejection]:
     """`n` first attempts of the untuned model."""
     work = Work(Plan(n, seed, ((BASE, 1.0),), n), schema, ids, max_attempts=1)
     return [outcome for _, outcome in attempts(work, ((i, 0) for i in range(n)), engine)]
@@ -62,7 +64,9 @@ def measure(model: str, engine_name: str, n: int, seed: int) -> dict[str, object
     sampling = Sampling(max_tokens=160, stop_ids=tokenizer.stop_ids)
     engine = open_engine(choose(engine_name), path, {}, sampling, seed)
     found: dict[str, object] = {"model": model, "engine": engine.info.name, "n": n, "seed": seed}
-    schemas = [RecordSchema.from_model(load_model(f"schemas/{ref.replace(':', '.py:')}", ROOT)) for ref in SHIPPED]
+    schemas = [
+        RecordSchema.from_model(load_model(f"schemas/{ref.replace(':', '.py:')}", ROOT)) for ref in SHIPPED
+    ]
     for schema in [*schemas, RecordSchema.from_model(Mooring)]:
         results = outcomes(engine, schema, build_prompt(schema, tokenizer).ids, n, seed)
         records = [r for r in results if isinstance(r, Record)]
@@ -84,7 +88,9 @@ def measure(model: str, engine_name: str, n: int, seed: int) -> dict[str, object
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--n", type=int, default=1000)
     parser.add_argument("--engine", default="auto")
     parser.add_argument("--model", default="nano")

@@ -1,10 +1,14 @@
 """Biographies: the record of the published experiment, and the target tuples that balance it."""
 
+from calendar import isleap
 from collections.abc import Iterator
 from datetime import date
 from typing import Literal
 
+import numpy as np
 from pydantic import BaseModel, Field, computed_field, field_validator
+
+from .sources import full_names, pick, pick_by_share, places
 
 Gender = Literal["Female", "Male", "Non-binary"]
 
@@ -46,3 +50,17 @@ class Biography(BaseModel):
     @computed_field(title="Country")
     def country(self) -> str:
         return self.birthplace.rpartition(", ")[2]
+
+
+GENDERS: dict[Gender, float] = {"Female": 0.48, "Male": 0.48, "Non-binary": 0.04}
+
+
+def balanced_tuples(rng: np.random.Generator, n: int) -> Iterator[tuple[str, Gender, date, str]]:
+    """Name, gender, birth date and birth place: balanced on gender, birth year (1935 to 2010) and place."""
+    genders = pick_by_share(rng, GENDERS, n)
+    years, days = rng.integers(1935, 2011, size=n), rng.random(n)
+    born = [
+        date.fromordinal(date(year, 1, 1).toordinal() + int(day * (365 + isleap(year))))
+        for year, day in zip(years.tolist(), days.tolist(), strict=True)
+    ]
+    return zip(full_names(rng, genders), genders, born, pick(rng, places(), n), strict=True)

@@ -1,8 +1,12 @@
 """Job postings: a title, a place, terms and a one-sentence summary."""
 
-from typing import Literal
+from collections.abc import Iterator
+from typing import Literal, get_args
 
+import numpy as np
 from pydantic import BaseModel, Field, computed_field
+
+from .sources import pick
 
 Contract = Literal["full-time", "part-time", "contract", "internship"]
 Seniority = Literal["junior", "mid-level", "senior", "lead"]
@@ -23,3 +27,9 @@ class Job(BaseModel):
     @computed_field(title="Country")
     def country(self) -> str:
         return self.location.rpartition(", ")[2] or self.location
+
+
+def balanced_jobs(rng: np.random.Generator, n: int) -> Iterator[tuple[Seniority, Contract, bool]]:
+    """Seniority, contract and remote, all combinations alike often; the rest stays the model's own."""
+    remote = (rng.random(n) < 0.5).tolist()
+    return zip(pick(rng, get_args(Seniority), n), pick(rng, get_args(Contract), n), remote, strict=True)

@@ -160,6 +160,7 @@ class Anchor:
         self._base = base
         self._structure = torch.tensor(sorted(structure_ids), device=device)
         trie, later = _anchor_trie(contexts)
+        self.n_nodes = len(trie)
         self._packs = [
             self._pack(trie, later, collate(trie, [pack], prompt.ids, device))
             for pack in trie.packs(pack_nodes)

@@ -40,7 +40,7 @@ class ParseFailure:
 
 
 def render_value(field: FieldSpec, value: object) -> str:
-    """The text of one typed value between its braces; ValueError names field and value if it cannot be undone."""
+    """The text of a value inside its braces; ValueError names field and value if it cannot be undone."""
     text = _decimal(field, value) if isinstance(value, Decimal) else text_of(value)
 
     def refused(finding: str) -> ValueError:
@@ -55,7 +55,9 @@ def render_value(field: FieldSpec, value: object) -> str:
     if text != text.strip():
         raise refused("which has spaces at its edges; strip it")
     if _FORBIDDEN.search(text):
-        raise refused("which holds a brace, a line break or a control character; expected plain text on one line")
+        raise refused(
+            "which holds a brace, a line break or a control character; expected plain text on one line"
+        )
     if _unquoted(text) != text:
         raise refused("which stands in quotes as a whole; leave them out")
     if field.optional and text.casefold() == "none":
@@ -77,7 +79,7 @@ def join(texts: Sequence[str]) -> str:
 def render(
     schema: RecordSchema, values: Mapping[str, object] | Sequence[object], n_fields: int | None = None
 ) -> str:
-    """The answer holding these typed values, by name or in the fields' order; with `n_fields` only the first ones.
+    """The answer holding these typed values, by name or in order; with `n_fields` only the first ones.
 
     ValueError if a field has no value or one that cannot be written.
     """
@@ -93,7 +95,9 @@ def render(
 
 def instruct(schema: RecordSchema, instruction: str | None = None) -> str:
     """The user message that asks for a record: an instruction, then each field's label and hint in braces."""
-    default = f"Generate a random {schema.title}. Answer with one line per field, each value between curly braces."
+    default = (
+        f"Generate a random {schema.title}. Answer with one line per field, each value between curly braces."
+    )
     lines = [default if instruction is None else instruction.strip()]
     for field in schema.fields:
         lines.append(f"{{{field.label} - {field.hint}}}" if field.hint else f"{{{field.label}}}")
@@ -115,7 +119,7 @@ def parse(text: str, n_fields: int, truncated: bool = False) -> tuple[str, ...] 
 
 
 def convert(schema: RecordSchema, strings: Sequence[str]) -> dict[str, object]:
-    """Parsed strings as input for `schema.model.model_validate`, keyed as it wants; for leading fields too."""
+    """Parsed strings as input for `schema.model.model_validate`, keyed as it wants them."""
     values: dict[str, object] = {}
     for field, text in zip(schema.fields, strings, strict=False):
         values[field.key or field.name] = convert_value(field, text)
@@ -148,7 +152,9 @@ def _parse_loosely(text: str, n_fields: int, truncated: bool) -> tuple[str, ...]
             start = brace.end()
         else:
             if start < 0:
-                return ParseFailure("nested_brace", f"a brace closes after value {len(values)} that never opened")
+                return ParseFailure(
+                    "nested_brace", f"a brace closes after value {len(values)} that never opened"
+                )
             values.append(_unquoted(" ".join(text[start : brace.start()].splitlines()).strip()))
             start = -1
     if start >= 0 and truncated:
@@ -156,7 +162,9 @@ def _parse_loosely(text: str, n_fields: int, truncated: bool) -> tuple[str, ...]
     if len(values) > n_fields:
         return ParseFailure("extra_field", f"found {len(values)} values, expected {n_fields}")
     if start >= 0:
-        return ParseFailure("missing_field", f"the brace of value {len(values) + 1} of {n_fields} never closes")
+        return ParseFailure(
+            "missing_field", f"the brace of value {len(values) + 1} of {n_fields} never closes"
+        )
     if len(values) < n_fields:
         reason: Reason = "truncated" if truncated else "missing_field"
         return ParseFailure(reason, f"found {len(values)} of {n_fields} values")

@@ -354,7 +354,7 @@ def adapters() -> None:
 @talking
 @click.pass_obj
 def list_adapters(terminal: Terminal, folder: Path) -> None:
-    """List the adapters in a folder and in the folders below it."""
+    """List the adapters in a folder and below."""
     from synthgen.adapters import load_manifest
 
     if not folder.is_dir():
@@ -372,7 +372,10 @@ def list_adapters(terminal: Terminal, folder: Path) -> None:
 @talking
 @click.pass_obj
 def show_adapter(terminal: Terminal, folder: Path) -> None:
-    """Show what an adapter was made from, and how well it did; its files are checked on the way."""
+    """Show how an adapter was made.
+
+    Base model, prompts, settings, figures before and after, versions; its files are checked on the way.
+    """
     from synthgen.adapters import load_manifest
 
     manifest = load_manifest(folder)

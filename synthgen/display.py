@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,19 +24,25 @@ def print_plan(plan: PlanSummary, console: Console) -> None:
         table.add_row(
             field.name, "(derived)" if field.derived else field.label, field.kind, Text(field.values)
         )
-    console.print(Text(f"{plan.schema}, {len(plan.fields)} columns", style="bold"))
+    console.print(Text(plan.schema, style="bold"))
     console.print(table)
     console.print(Text("\nprompt", style="bold"))
     console.print(Text(_indented(plan.prompt)))
     console.print(Text("\nadapters", style="bold"))
     for row in plan.adapters:
         fields = f" for {', '.join(row.fields)}" if row.fields else ""
-        console.print(Text(f"  {row.name}: {row.share:.0%} of records, {row.source} {row.targets}{fields}"))
+        console.print(
+            Text(f"  {row.name}: {row.share:.0%} of records, {row.source} {near(row.targets)}{fields}")
+        )
         for sample in row.samples:
             console.print(Text("    " + " ".join(f"{{{value}}}" for value in sample), style="dim"))
     console.print(Text("\nrun", style="bold"))
     shards = "1 shard" if plan.n_shards == 1 else f"{plan.n_shards:,} shards"
-    console.print(Text(f"  {plan.n:,} records in {shards} by {plan.engine} with {plan.model}, to {plan.out}"))
+    console.print(
+        Text(
+            f"  {plan.n:,} records in {shards} by {plan.engine} with {near(plan.model)}, to {near(plan.out)}"
+        )
+    )
     if plan.gates:
         console.print(Text(f"  gates: {'; '.join(plan.gates)}"))
     for note in plan.notes:
@@ -105,6 +112,11 @@ def _table(*columns: str) -> Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def near(path: str) -> str:
+    """A path as seen from the current folder, if it lies in there."""
+    return path.removeprefix(f"{Path.cwd()}{os.sep}")
 
 
 def _indented(text: str) -> str:

@@ -14,13 +14,14 @@ no error at all: it is a `Rejection`, and is written down (see validation.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class SynthgenError(Exception):
     """Base of the tree; the command line prints its message as one line and exits with `exit_code`."""
 
     exit_code = 1
+    summary: Mapping[str, object] | None = None  # what the run had done by then, for machines
 
 
 class RecipeError(SynthgenError):

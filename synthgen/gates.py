@@ -26,7 +26,9 @@ class Verdict:
 
     def __str__(self) -> str:
         if self.value is None:
-            return f"gate {self.gate}: no such figure in the report (no declared target?); limit {self.limit:g}"
+            return (
+                f"gate {self.gate}: no such figure in the report (no declared target?); limit {self.limit:g}"
+            )
         word = "at most" if self.gate.rpartition(".")[2] in UPPER else "at least"
         floor = "" if self.floor is None else f" (noise floor {self.floor:.4g})"
         return f"gate {self.gate}: {self.value:.4g}{floor}, asked {word} {self.limit:g}"

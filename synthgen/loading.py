@@ -1,7 +1,7 @@
 """A user's Python file → the object named in it: where schemas and target functions enter.
 
-A schema file is the user's code and is run as such. Each file is loaded as a module of a package that stands for
-its folder, so that files side by side share code with `from .sources import cities`, nothing is put on
+A schema file is the user's code and is run as such. Each file is loaded as a module of a package that stands
+for its folder, so that files side by side share code with `from .sources import cities`, nothing is put on
 `sys.path`, and two folders may hold files of the same name. Whatever the file raises becomes one line.
 """
 
@@ -41,7 +41,7 @@ def load_object(path_and_name: str, base: Path) -> object:
 
 
 def describe_error(error: BaseException, path: str | Path | None = None) -> str:
-    """One line for what user code raised: the line of the user's file, the exception's type and its message."""
+    """One line for what user code raised: the line of its file, the exception's type and message."""
     message = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
     if isinstance(error, SyntaxError) and error.lineno:
         return f"line {error.lineno}: {type(error).__name__}: {error.msg}"

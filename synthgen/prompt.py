@@ -48,7 +48,7 @@ class Prompt:
 def build_prompt(
     schema: RecordSchema, tokenizer: Tokenizer, instruction: str | None = None, text: str | None = None
 ) -> Prompt:
-    """The prompt that asks for one record; `text` replaces the whole user message, `instruction` its first line."""
+    """The prompt for one record; `text` replaces the whole user message, `instruction` its first line."""
     user = braces.instruct(schema, instruction) if text is None else text
     chat = tokenizer.chat(user)
     ids = tuple(tokenizer.encode(chat))
@@ -65,8 +65,8 @@ def build_prompt(
 def answer_ids(prompt: Prompt, tokenizer: Tokenizer, answer: str, closed: bool) -> tuple[int, ...]:
     """Token ids of an answer as the model writes it after the prompt; `closed` appends the stop token.
 
-    Prompt and answer are tokenised as a whole. RecipeError if the prompt's ids are no prefix of that: then the
-    tokenizer joins the prompt's last characters with the answer's first, and what is tuned is not what is served.
+    Prompt and answer are tokenised as a whole. RecipeError if the prompt's ids are no prefix of that: the
+    tokenizer then joins the prompt's last characters with the answer's first, and tunes what is not served.
     """
     ids = tokenizer.encode(prompt.chat + answer)
     n = len(prompt.ids)

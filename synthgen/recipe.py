@@ -18,8 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from synthgen.tuning_config import Anchor, Schedule, TuningConfig
 
 if TYPE_CHECKING:
+    from synthgen.engines.protocol import Engine
+    from synthgen.progress import Progress
     from synthgen.run import Run
     from synthgen.schema import RecordSchema
+    from synthgen.targets import TargetSource
     from synthgen.validation import Record
 
 BASE = "base"  # the untuned model's name in a mix
@@ -101,7 +104,7 @@ class GenerateSpec(_Spec):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = 0  # 0: no limit
     max_tokens: Count = 160
-    max_attempts: Count = 3  # per record
+    max_attempts: Count = 10  # per record
     adapter_column: bool = True
 
 
@@ -121,16 +124,15 @@ class Recipe(_Spec):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     prompt: PromptSpec | None = None
     adapters: dict[str, AdapterSpec] = {}
-    tuned_dir: Path | None = Field(default=None, strict=False)  # where tuned adapters are kept; None: ./adapters
+    tuned_dir: Path | None = Field(default=None, strict=False)  # keeps tuned adapters; None: ./adapters
     generate: GenerateSpec = GenerateSpec()
     export: ExportSpec = ExportSpec()
-    gates: dict[
-        str, float | dict[str, float]
-    ] = {}  # {field: {tv|js|kl: most, entropy|coverage: least}, parse_rate: least}
+    gates: dict[str, float | dict[str, float]] = {}  # {field: {tv, js, kl: most; entropy, coverage: least}}
 
     _path: Path | None = PrivateAttr(default=None)
     _source: str = PrivateAttr(default="")
-    _schema: RecordSchema | None = PrivateAttr(default=None)
+    _schema: tuple[str, RecordSchema] | None = PrivateAttr(default=None)  # with what it was read from
+    _targets: dict[str, tuple[AdapterSpec, TargetSource]] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Recipe:
@@ -199,19 +201,30 @@ class Recipe(_Spec):
         """
         from synthgen.schema import RecordSchema, load_model
 
-        if self._schema is None:
-            self._schema = RecordSchema.from_model(load_model(self.schema_ref, self.base))
-        return self._schema
+        if self._schema is None or self._schema[0] != self.schema_ref:
+            self._schema = self.schema_ref, RecordSchema.from_model(load_model(self.schema_ref, self.base))
+        return self._schema[1]
 
-    def fields_of(self, adapter: str) -> tuple[str, ...]:
-        """The leading fields an adapter is tuned on: those named, else the marginals' own, else all."""
-        spec = self.adapters[adapter]
-        if spec.fields is not None:
-            return tuple(spec.fields)
-        names = self.record_schema().names
-        if isinstance(spec.targets, dict):
-            return tuple(name for name in names if name in spec.targets)
-        return names
+    def fields_of(self, adapter: str) -> tuple[str, ...] | None:
+        """The leading fields an adapter is tuned on, if the recipe names them; else its targets say."""
+        fields = self.adapters[adapter].fields
+        return None if fields is None else tuple(fields)
+
+    def targets_of(self, adapter: str) -> TargetSource:
+        """The targets of an adapter that this recipe tunes, read once.
+
+        Raises:
+            RecipeError: they cannot be read, or do not fit the schema.
+        """
+        from synthgen.targets import load_targets
+
+        spec, schema = self.adapters[adapter], self.record_schema()
+        assert spec.targets is not None, adapter
+        known = self._targets.get(adapter)
+        if known is None or known[0] is not spec or known[1].schema is not schema:
+            source = load_targets(spec.targets, schema, self.fields_of(adapter), spec.closed, self.base)
+            self._targets[adapter] = known = (spec, source)
+        return known[1]
 
     def reference(self) -> dict[str, dict[str, float]]:
         """The distribution that the recipe declares, by field and derived field: value as text → probability.
@@ -220,16 +233,11 @@ class Recipe(_Spec):
         """
         import numpy as np
 
-        from synthgen.targets import load_targets
-
         parts: list[tuple[float, dict[str, dict[str, float]]]] = []
         for name, share in self.mix:
-            spec = self.adapters.get(name)
-            if spec is None or spec.targets is None:
+            if name not in self.adapters or self.adapters[name].targets is None:
                 return {}
-            fields = self.fields_of(name)
-            source = load_targets(spec.targets, self.record_schema(), fields, spec.closed, self.base)
-            parts.append((share, source.reference(np.random.default_rng(self.seed))))
+            parts.append((share, self.targets_of(name).reference(np.random.default_rng(self.seed))))
         shared = [field for field in parts[0][1] if all(field in reference for _, reference in parts)]
         mixture: dict[str, dict[str, float]] = {field: {} for field in shared}
         for share, reference in parts:
@@ -244,7 +252,9 @@ class Recipe(_Spec):
 
         Left out: where the data goes, the gates, the engine, and how often a record is tried.
         """
-        spec = self.model_dump(mode="json", exclude={"schema_ref", "gates", "export", "adapters", "tuned_dir"})
+        spec = self.model_dump(
+            mode="json", exclude={"schema_ref", "gates", "export", "adapters", "tuned_dir"}
+        )
         for key in ("engine", "max_attempts"):
             del spec["generate"][key]
         spec["generate"]["mix"] = self.mix
@@ -256,7 +266,13 @@ class Recipe(_Spec):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def run(
-        self, n: int, out: str | Path | None = None, *, engine: str | None = None, overwrite: bool = False
+        self,
+        n: int,
+        out: str | Path | None = None,
+        *,
+        engine: str | Engine | None = None,
+        overwrite: bool = False,
+        progress: Progress | None = None,
     ) -> Run:
         """Tune what is not tuned yet, generate exactly `n` accepted records, write and report them.
 
@@ -268,13 +284,15 @@ class Recipe(_Spec):
         from synthgen.run import run_recipe
 
         folder = Path(out) if out is not None else self.out_dir
-        return run_recipe(self, n, folder, engine=engine, overwrite=overwrite)
+        return run_recipe(self, n, folder, engine=engine, overwrite=overwrite, progress=progress)
 
-    def batches(self, n: int, batch_size: int = 1000) -> Iterator[list[Record]]:
+    def batches(
+        self, n: int, batch_size: int = 1000, *, engine: str | Engine | None = None
+    ) -> Iterator[list[Record]]:
         """Exactly `n` accepted records in lists of up to `batch_size`, as they finish; writes no file."""
         from synthgen.run import iterate
 
-        return iterate(self, n, batch_size)
+        return iterate(self, n, batch_size, engine=engine)
 
 
 def _adapter_facts(spec: AdapterSpec) -> dict[str, object]:

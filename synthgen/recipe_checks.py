@@ -74,7 +74,7 @@ def suggestion(found: str, options: Iterable[str]) -> str:
 
 
 def is_path_like(model: str) -> bool:
-    """Whether a model's name can only be a folder: a Hugging Face id has at most one slash, and no dots first."""
+    """Whether a model's name can only be a folder: a Hugging Face id has one slash at most."""
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or "\\" in model
 
 
@@ -90,7 +90,7 @@ def _attempt(document: Document, path: KeyPath, action: Callable[[], T]) -> T | 
         return action()
     except RecipeError as error:
         for text in error.problems:
-            document.problem(path, text)
+            document.problem(path, text.removeprefix(f"{path[-1]}: "))
     except SynthgenError as error:
         document.problem(path, str(error))
     return None
@@ -158,10 +158,10 @@ def _check_adapter(
     if schema is None:
         return
     is_sound = _check_fields(document, (*at, "fields"), spec, schema)
-    is_sound &= _check_closed(document, at, spec, recipe.fields_of(name), schema)
+    is_sound &= _check_closed(document, at, spec, schema)
     is_sound &= _check_marginals(document, (*at, "targets"), spec, schema)
     if is_sound:
-        _check_targets(document, at, name, spec, recipe, schema)
+        _check_targets(document, (*at, "targets"), name, spec, recipe)
 
 
 def _check_folder(document: Document, path: KeyPath, folder: Path) -> None:
@@ -182,10 +182,11 @@ def _check_fields(document: Document, path: KeyPath, spec: AdapterSpec, schema: 
         if name not in schema.names:
             _unknown_field(document, (*path, i), name, schema, derived=False)
     if len(document.problems) == before and tuple(spec.fields) != schema.names[: len(spec.fields)]:
+        found = ", ".join(spec.fields)
         leading = ", ".join(schema.names[: len(set(spec.fields))])
         document.problem(
             path,
-            f"found [{', '.join(spec.fields)}]; expected {schema.name}'s leading fields in order: [{leading}]",
+            f"found [{found}]; expected {schema.name}'s leading fields in order: [{leading}]",
         )
     return len(document.problems) == before
 
@@ -207,15 +208,14 @@ def _unknown_field(
     document.problem(path, text)
 
 
-def _check_closed(
-    document: Document, at: KeyPath, spec: AdapterSpec, fields: Sequence[str], schema: RecordSchema
-) -> bool:
+def _check_closed(document: Document, at: KeyPath, spec: AdapterSpec, schema: RecordSchema) -> bool:
     before = len(document.problems)
     path = (*at, "closed")
     if spec.closed and isinstance(spec.targets, dict):
         document.problem(
             path, "stands beside inline marginals, which are closed already; move it into `targets`"
         )
+    fields = spec.fields or schema.names
     for name, weights in spec.closed.items():
         here = (*path, name)
         if name not in schema.names:
@@ -280,21 +280,12 @@ def _check_weights(document: Document, path: KeyPath, weights: Mapping[str, floa
             )
 
 
-def _check_targets(
-    document: Document, at: KeyPath, name: str, spec: AdapterSpec, recipe: Recipe, schema: RecordSchema
-) -> None:
-    """The file is there, the function loads, the marginals make sense; a table's rows are read by the run."""
-    from synthgen.targets import load_targets
-
-    assert spec.targets is not None
-    path = (*at, "targets")
-    if isinstance(spec.targets, str) and spec.targets.endswith(TABLE_SUFFIXES):
-        if not Path(spec.targets).is_file():
-            document.problem(path, f"{spec.targets}: no such file; expected {EXPECTED['targets']}")
-        return
-    targets = spec.targets
-    fields = recipe.fields_of(name)
-    _attempt(document, path, lambda: load_targets(targets, schema, fields, spec.closed, recipe.base))
+def _check_targets(document: Document, path: KeyPath, name: str, spec: AdapterSpec, recipe: Recipe) -> None:
+    """The function gives tuples that fit, the marginals make sense; a table's rows are read by the run."""
+    if not isinstance(spec.targets, str) or not spec.targets.endswith(TABLE_SUFFIXES):
+        _attempt(document, path, lambda: recipe.targets_of(name))
+    elif not Path(spec.targets).is_file():
+        document.problem(path, f"{spec.targets}: no such file; expected {EXPECTED['targets']}")
 
 
 def _check_mix(document: Document, recipe: Recipe) -> None:
@@ -343,9 +334,13 @@ def _check_limit(document: Document, path: KeyPath, limit: object, most: float) 
 
 
 def _check_has_target(document: Document, path: KeyPath, field: str, recipe: Recipe) -> None:
-    tuned = [name for name, spec in recipe.adapters.items() if spec.use is None]
-    if _is_faulty(document, ("adapters",)) or any(field in recipe.fields_of(name) for name in tuned):
+    """Some adapter must be tuned on the field; what only its targets know is left to the run."""
+    if _is_faulty(document, ("adapters",)):
         return
+    for spec in recipe.adapters.values():
+        fields = spec.targets if isinstance(spec.targets, dict) else spec.fields
+        if spec.use is None and (fields is None or field in fields):
+            return
     document.problem(
         path,
         f"no adapter declares a distribution of {field!r}; tune it, or gate its entropy or coverage instead",

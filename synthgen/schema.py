@@ -57,7 +57,7 @@ _TYPE_HINTS: dict[Kind, str] = {
 
 
 def text_of(value: object) -> str:
-    """The plain text of a typed value, as prompts, answers and report tables show it (NFC, nothing checked)."""
+    """The plain text of a typed value, as prompts, answers and reports show it (NFC, nothing checked)."""
     if isinstance(value, str) and not isinstance(value, Enum):
         return value if value.isascii() else normalize("NFC", value)
     if value is None:
@@ -79,7 +79,7 @@ def text_of(value: object) -> str:
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """One field of a record. `support` holds all allowed Python values if they are finitely many, else None."""
+    """One field of a record. `support` holds all Python values allowed if finitely many, else None."""
 
     name: str
     label: str
@@ -118,11 +118,13 @@ class RecordSchema:
 
     @classmethod
     def from_model(cls, model: type[BaseModel]) -> RecordSchema:
-        """Read a Pydantic model; RecipeError names every field that is not supported, and the types that are."""
+        """Read a Pydantic model; RecipeError names every field not supported, and the types that are."""
         try:
             model.model_rebuild()
         except Exception as error:  # an annotation naming something that does not exist raises anything
-            raise RecipeError(f"{model.__name__}: its annotations cannot be resolved: {_line(error)}") from error
+            raise RecipeError(
+                f"{model.__name__}: its annotations cannot be resolved: {_line(error)}"
+            ) from error
         problems: list[str] = []
         if not model.model_fields:
             problems.append(f"{model.__name__}: found no fields; declare at least one, such as `name: str`")
@@ -136,7 +138,14 @@ class RecordSchema:
         for name, computed in model.model_computed_fields.items():
             try:
                 derived.append(
-                    _spec(name, _return_type(computed), (), computed.title, computed.description, computed.examples)
+                    _spec(
+                        name,
+                        _return_type(computed),
+                        (),
+                        computed.title,
+                        computed.description,
+                        computed.examples,
+                    )
                 )
             except ValueError as error:
                 problems.append(f"{model.__name__}.{name}: {error}")
@@ -150,7 +159,12 @@ class RecordSchema:
         if problems:
             raise RecipeError(problems)
         title = " ".join((model.model_config.get("title") or _words(model.__name__)).split())
-        facts = [title, *(_facts(field) for field in fields), "derived", *(_facts(field) for field in derived)]
+        facts = [
+            title,
+            *(_facts(field) for field in fields),
+            "derived",
+            *(_facts(field) for field in derived),
+        ]
         digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
         return cls(model.__name__, title, model, tuple(fields), tuple(derived), digest)
 
@@ -189,10 +203,12 @@ class RecordSchema:
 
 
 def load_model(path_and_name: str, base: Path) -> type[BaseModel]:
-    """The Pydantic model at "file.py:Class" (relative to `base`) or "package.module:Class"; RecipeError if none."""
+    """The Pydantic model at "file.py:Class" (from `base`) or "package.module:Class"; RecipeError if none."""
     found = load_object(path_and_name, base)
     if not (isinstance(found, type) and issubclass(found, BaseModel)):
-        raise RecipeError(f"{path_and_name}: found {type(found).__name__}; expected a class based on pydantic.BaseModel")
+        raise RecipeError(
+            f"{path_and_name}: found {type(found).__name__}; expected a class based on pydantic.BaseModel"
+        )
     return found
 
 
@@ -200,7 +216,9 @@ def _field_spec(name: str, info: FieldInfo, model: type[BaseModel]) -> FieldSpec
     by_name = model.model_config.get("populate_by_name") or model.model_config.get("validate_by_name")
     alias = info.validation_alias
     if alias is not None and not by_name and not isinstance(alias, str):
-        raise ValueError("found an AliasPath or AliasChoices; expected a plain alias, or validate_by_name=True")
+        raise ValueError(
+            "found an AliasPath or AliasChoices; expected a plain alias, or validate_by_name=True"
+        )
     key = alias if isinstance(alias, str) and not by_name else None
     return _spec(name, info.annotation, info.metadata, info.title, info.description, info.examples, key)
 
@@ -222,21 +240,31 @@ def _spec(
     if support is not None:
         support = (*(value for value in support if value is not None), *((None,) if optional else ()))
         texts = [text_of(value) for value in support]
+        if optional and (
+            odd := [text for text in texts[:-1] if text != "none" and text.casefold() == "none"]
+        ):
+            raise ValueError(f"found the value {odd[0]!r} in an Optional field, where it means no value")
         if twice := sorted({text for text in texts if texts.count(text) > 1}):
-            raise ValueError(f"found several values written {twice[0]!r}; expected values that differ as plain text")
+            raise ValueError(
+                f"found several values written {twice[0]!r}; expected values that differ as plain text"
+            )
     places = next((p for p in (getattr(m, "decimal_places", None) for m in found) if p is not None), None)
     label = " ".join((title or name.replace("_", " ").strip().capitalize()).split())
     description = " ".join(description.split()) if description else None
     hint = _hint(kind, optional, support, bounds, description, places)
     for what, text in (("title", label), ("description or values", hint or "")):
         if "{" in text or "}" in text:
-            raise ValueError(f"found a brace in its {what} {text!r}; braces mark the fields in prompt and answer")
+            raise ValueError(
+                f"found a brace in its {what} {text!r}; braces mark the fields in prompt and answer"
+            )
     decimals = places if kind == "decimal" else None
-    return FieldSpec(name, label, hint, kind, optional, support, description, tuple(examples or ()), decimals, key)
+    return FieldSpec(
+        name, label, hint, kind, optional, support, description, tuple(examples or ()), decimals, key
+    )
 
 
 def _unwrap(annotation: object, metadata: tuple[object, ...]) -> tuple[object, bool, tuple[object, ...]]:
-    """Strip Annotated, type aliases and Optional; return the inner type, optional, and all constraints met."""
+    """Strip Annotated, type aliases and Optional; return the inner type, optional, and constraints met."""
     optional = False
     while True:
         origin = get_origin(annotation)
@@ -278,10 +306,14 @@ def _support(kind: Kind, annotation: object, bounds: range | None) -> tuple[obje
     for value in values:
         plain = value.value if isinstance(value, Enum) else value
         if not isinstance(plain, (str, int, float, type(None))):
-            raise ValueError(f"found the value {plain!r} of type {type(plain).__name__}; expected text or numbers")
+            raise ValueError(
+                f"found the value {plain!r} of type {type(plain).__name__}; expected text or numbers"
+            )
         text = text_of(plain)
         if plain is not None and (not text or text != text.strip() or any(c in text for c in "{}\n\r")):
-            raise ValueError(f"found the value {text!r}; expected text without braces, line breaks or edge spaces")
+            raise ValueError(
+                f"found the value {text!r}; expected text without braces, line breaks or edge spaces"
+            )
     return values
 
 
@@ -335,8 +367,10 @@ def _hint(
 
 def _return_type(computed: Any) -> object:
     found = computed.return_type
-    if isinstance(found, str) or not isinstance(found, type) and get_origin(found) is None:
-        getter = getattr(computed.wrapped_property, "fget", None) or getattr(computed.wrapped_property, "func", None)
+    if isinstance(found, str) or (not isinstance(found, type) and get_origin(found) is None):
+        getter = getattr(computed.wrapped_property, "fget", None) or getattr(
+            computed.wrapped_property, "func", None
+        )
         try:
             found = typing.get_type_hints(getter, include_extras=True)["return"]
         except Exception:  # no annotation, or one that names something unknown

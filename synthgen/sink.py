@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import polars as pl
 
@@ -86,7 +86,9 @@ def column_type(spec: FieldSpec) -> pl.DataType:
             return pl.Datetime("us")
         case "decimal":
             return pl.Decimal(38, 9 if spec.decimal_places is None else spec.decimal_places)
-        case "literal" | "enum" if spec.support and all(type(v) is int for v in spec.support if v is not None):
+        case "literal" | "enum" if spec.support and all(
+            type(v) is int for v in spec.support if v is not None
+        ):
             return pl.Int64()
         case _:
             return pl.String()
@@ -382,29 +384,37 @@ class Sink:
 
     def _write_parquet(self, frame: pl.DataFrame, path: Path) -> None:
         fields = {
-            spec.name: {"label": spec.label, "description": spec.description, "derived": spec in self.schema.derived}
+            spec.name: {
+                "label": spec.label,
+                "description": spec.description,
+                "derived": spec in self.schema.derived,
+            }
             for spec in (*self.schema.fields, *self.schema.derived)
         }
         metadata = {"synthgen.identity": json.dumps(self.identity), "synthgen.fields": json.dumps(fields)}
         frame.write_parquet(path, compression="zstd", row_group_size=ROW_GROUP, metadata=metadata)
 
-    def _load_or_create(self) -> dict[str, dict]:  # type: ignore[type-arg]
+    def _load_or_create(self) -> dict[str, Any]:
         path = self.out / MANIFEST
         if path.exists():
-            manifest: dict[str, dict] = json.loads(path.read_text(encoding="utf-8"))  # type: ignore[type-arg]
+            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             differing = sorted(k for k, v in self.identity.items() if manifest["identity"].get(k) != v)
             if differing:
-                found = ", ".join(f"{k} {manifest['identity'].get(k)!r} → {self.identity[k]!r}" for k in differing)
+                found = ", ".join(
+                    f"{k} {manifest['identity'].get(k)!r} → {self.identity[k]!r}" for k in differing
+                )
                 raise RecipeError(
                     f"{self.out}: holds a dataset made otherwise ({found}); "
                     "choose another --out, or pass --overwrite to replace it"
                 )
             return manifest
         if any(self.out.glob("*.parquet")):
-            raise RecipeError(f"{self.out}: holds Parquet files that are not synthgen's; choose an empty folder")
+            raise RecipeError(
+                f"{self.out}: holds Parquet files that are not synthgen's; choose an empty folder"
+            )
         manifest = {
             "identity": self.identity,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),  # type: ignore[dict-item]
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "shards": {},
         }
         write_json(path, manifest)
@@ -437,7 +447,9 @@ def _lock(out: Path) -> IO[str]:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
-        raise SinkError(f"{out}: another synthgen run is writing here; wait for it or choose another --out") from None
+        raise SinkError(
+            f"{out}: another synthgen run is writing here; wait for it or choose another --out"
+        ) from None
     return lock
 
 
@@ -445,7 +457,9 @@ def _clear(out: Path) -> None:
     """Remove what an earlier run of ours wrote; refuse a folder that is not ours."""
     if not (out / MANIFEST).exists():
         if any(p.name != ".lock" for p in out.iterdir()):
-            raise RecipeError(f"{out}: --overwrite replaces a synthgen dataset, and this folder holds none; choose another")
+            raise RecipeError(
+                f"{out}: --overwrite replaces a synthgen dataset, and this folder holds none; choose another"
+            )
         return
     for name in (SUCCESS, MANIFEST, "report.json", "report.html", "README.md", "base.parquet"):
         (out / name).unlink(missing_ok=True)

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from synthgen.errors import RecipeError
 from synthgen.plan import Plan
 from synthgen.recipe import BASE, TABLE_SUFFIXES, AdapterSpec, Recipe
 
@@ -69,7 +68,7 @@ def plan_summary(recipe: Recipe, n: int, out: Path | None = None) -> PlanSummary
     """What `recipe.run(n)` would do; draws a few target tuples to see that they fit the schema.
 
     Raises:
-        RecipeError: a target function fails, or gives tuples that do not fit.
+        RecipeError: the targets do not fit the schema.
     """
     schema = recipe.record_schema()
     plan = Plan(n, recipe.seed, recipe.mix, recipe.export.rows_per_shard)
@@ -114,39 +113,29 @@ def _field_row(spec: FieldSpec, derived: bool) -> FieldRow:
 
 
 def _values(spec: FieldSpec) -> str:
+    from synthgen.schema import text_of
+
     if spec.support is None:
         return spec.description or "open"
     if len(spec.support) > 12:
         return f"{spec.support[0]} to {spec.support[-1]}"
-    return ", ".join(
-        "none" if value is None else str(getattr(value, "value", value)) for value in spec.support
-    )
+    return ", ".join(text_of(value) for value in spec.support)
 
 
 def _adapter_row(recipe: Recipe, name: str, spec: AdapterSpec, share: float) -> AdapterRow:
     if spec.use is not None:
         return AdapterRow(name, "ready-made", spec.use, (), share, ())
-    where = spec.targets if isinstance(spec.targets, str) else "marginals in the recipe"
-    fields = recipe.fields_of(name)
-    return AdapterRow(name, "tuned on", str(where), fields, share, _samples(recipe, name, spec, fields))
-
-
-def _samples(
-    recipe: Recipe, name: str, spec: AdapterSpec, fields: tuple[str, ...]
-) -> tuple[tuple[str, ...], ...]:
     if isinstance(spec.targets, str) and spec.targets.endswith(TABLE_SUFFIXES):
-        return ()  # read by the run
+        return AdapterRow(name, "tuned on", spec.targets, recipe.fields_of(name) or (), share, ())
     import numpy as np
 
-    from synthgen.targets import load_targets
-
-    assert spec.targets is not None
-    source = load_targets(spec.targets, recipe.record_schema(), fields, spec.closed, recipe.base)
-    try:
-        return source.draw(np.random.default_rng(recipe.seed), N_SAMPLES).values[:N_SAMPLES]
-    except RecipeError as error:
-        place = recipe.path or "recipe"
-        raise RecipeError([f"{place}: adapters.{name}.targets: {text}" for text in error.problems]) from None
+    where = spec.targets if isinstance(spec.targets, str) else "marginals in the recipe"
+    source = recipe.targets_of(name)
+    rng = np.random.default_rng(recipe.seed)
+    targets = source.draw(rng, N_SAMPLES)
+    n = min(N_SAMPLES, len(targets.values))
+    chosen = rng.choice(len(targets.values), size=n, replace=False, p=targets.weights)
+    return AdapterRow(name, "tuned on", where, source.fields, share, tuple(targets.values[i] for i in chosen))
 
 
 def _gates(recipe: Recipe) -> list[str]:

@@ -33,11 +33,13 @@ class HuggingFaceTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids without special tokens."""
-        text: str = self._inner.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text: str = self._inner.decode(
+            list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
         return text
 
     def chat(self, user: str) -> str:
-        """One user message through the chat template; the message and a line break if there is no template."""
+        """One user message through the chat template; message and line break if there is no template."""
         if not self._inner.chat_template:
             bos = self._inner.bos_token
             begins = self._inner.encode("")[:1] == [self._inner.bos_token_id] if bos else False
@@ -51,7 +53,7 @@ class HuggingFaceTokenizer:
         return text
 
     def _turn_end_first(self, ids: tuple[int, ...]) -> tuple[int, ...]:
-        """The stop tokens, the one first that the chat template writes after an answer: it is the one to train."""
+        """The stop tokens, first the one that the chat template writes after an answer: the one to train."""
         if len(ids) < 2 or not self._inner.chat_template:
             return ids
         messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": "{7}"}]
@@ -63,7 +65,7 @@ class HuggingFaceTokenizer:
 
 
 def load_tokenizer(model: str | Path) -> Tokenizer:
-    """The tokenizer of "nano", a model folder or a hub id. No code of the model is run; RecipeError if it fails."""
+    """The tokenizer of "nano", a folder or a hub id. No code of the model is run; RecipeError if it fails."""
     from transformers import AutoTokenizer
 
     place = resolve_model(str(model))

@@ -10,34 +10,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM
 
 from synthgen.adapters import AdapterManifest, check_name, library_versions, save_manifest, weights_sha256
-from synthgen.anchor import Anchor, Health, judge_answer, sample, structure_tokens, watch
-from synthgen.errors import RecipeError, SynthgenError
+from synthgen.anchor import Anchor, judge_answer, sample, structure_tokens, watch
+from synthgen.errors import RecipeError
+from synthgen.lora import LINEAR_LAYERS, add_lora, load_model, multiplies_in_bf16
 from synthgen.packing import batches, check_packing, node_log_probs, pack_loss
-from synthgen.trie import AnswerTokens, Figures, TokenTrie, build_trie
+from synthgen.stopping import Judge, Look, StoppedBy
+from synthgen.target_trie import AnswerTokens, build_trie
+from synthgen.trie import Figures, TokenTrie
 from synthgen.tuning_config import TuningConfig, tuning_fingerprint
 
 if TYPE_CHECKING:
     from synthgen.prompt import Prompt, Tokenizer
-    from synthgen.targets import TargetSource
+    from synthgen.targets import TargetSet, TargetSource
 
 __all__ = ["Look", "StepLog", "TuningConfig", "TuningResult", "TuningTask", "tune"]
 
-LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-LARGE = 1_000_000_000  # parameters; above it a model on a GPU is held in bf16
-
-StoppedBy = Literal["gamma", "kl", "heldout", "steps", "guard"]
+BF16_NODES = 1000  # smaller tries are computed in full precision
+HELD_OUT_SHARE = 0.15  # of a fixed list, where tuning stops by held-out tuples
 
 
 @dataclass(frozen=True)
@@ -47,15 +46,6 @@ class TuningTask:
     prompt: Prompt
     source: TargetSource
     tokenizer: Tokenizer
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a pause in tuning showed of one prompt."""
-
-    figures: Figures  # on held-out tuples where targets are drawn afresh, else on the fixed targets
-    drift_nats: float | None  # mean KL(p_base ‖ pθ) per answer over the later fields, on the anchor's answers
-    health: Health | None
 
 
 @dataclass(frozen=True)
@@ -122,7 +112,7 @@ def tune(
         run.parameters, lr=config.lr, eps=config.adam_eps, weight_decay=config.weight_decay
     )
     before = run.look()
-    judge = _Judge(config, before, run.parameters)
+    judge = Judge(config, before, run.parameters)
     logs: list[StepLog] = []
     stopped_by: StoppedBy | None = None
     for step, work in zip(range(1, config.steps + 1), run.turns(), strict=False):
@@ -169,49 +159,6 @@ def tune(
     return result
 
 
-def load_model(model_path: str, config: TuningConfig) -> Any:
-    """The base model, frozen, in evaluation mode, on its device, with attention that honours a 4-D mask."""
-    from synthgen.models import resolve_model
-
-    path = resolve_model(model_path)
-    local = {"local_files_only": Path(path).is_dir(), "trust_remote_code": False}
-    settings = AutoConfig.from_pretrained(path, **local)
-    # SDPA has no soft-capping of attention logits (Gemma 2)
-    capped = getattr(settings.get_text_config(), "attn_logit_softcapping", None)
-    model = AutoModelForCausalLM.from_pretrained(
-        path, dtype="auto", attn_implementation="eager" if capped else "sdpa", **local
-    )
-    device = torch.device(config.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    large = sum(p.numel() for p in model.parameters()) > LARGE
-    model.to(device=device, dtype=torch.bfloat16 if large and device.type == "cuda" else torch.float32)
-    return model.eval().requires_grad_(False)
-
-
-def add_lora(model: Any, config: TuningConfig) -> Any:
-    """The model with a fresh LoRA adapter on every attention and feed-forward projection, as published.
-
-    Raises SynthgenError, naming the linear layers found, where the architecture has not all of them by name.
-    """
-    found = {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
-    if missing := [name for name in LINEAR_LAYERS if name not in found]:
-        raise SynthgenError(
-            f"model {model.config.model_type!r} has no {', '.join(missing)} (its linear layers: "
-            f"{', '.join(sorted(found)) or 'none'}); tuning needs {', '.join(LINEAR_LAYERS)}: choose "
-            "another model"
-        )
-    lora = LoraConfig(
-        r=config.rank,
-        lora_alpha=config.lora_alpha,
-        lora_dropout=0.0,
-        target_modules=list(LINEAR_LAYERS),
-        bias="none",
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)  # PEFT draws A from the global generator
-        return get_peft_model(model, lora).eval()
-
-
 def learning_rate(config: TuningConfig, step: int) -> float:
     """The rate at a step, from 1: a short linear rise, then constant or falling to 0 behind the last step."""
     rise = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
@@ -227,24 +174,56 @@ class _Work:
         self.tokens = AnswerTokens(task.prompt, task.tokenizer)
         self.rng = np.random.default_rng([config.seed, index])
         source = task.source
-        self.is_fresh = config.is_fresh(source.fresh)
-        # A fixed list without declared fields, or marginals multiplied out, is the whole distribution.
-        self.is_exact = not self.is_fresh and (
-            not source.closed or (source.kind == "marginals" and not source.fresh)
-        )
         self.anchor: Anchor | None = None
-        self.fixed = None if self.is_fresh else self._draw(config.n_targets)
-        held_out = self.is_fresh or config.patience is not None
-        self.judged = self._draw(config.n_heldout) if held_out or self.fixed is None else self.fixed
+        self.fixed: TokenTrie | None = None
+        if config.is_fresh(source.fresh):
+            self.judged = self._trie(self._draw(config.n_heldout))
+            return
+        targets, held_out = self._draw(config.n_targets), None
+        if config.patience is not None:
+            if source.fresh:
+                held_out = self._draw(config.n_heldout)
+            else:
+                targets, held_out = split(targets, HELD_OUT_SHARE, self.rng)
+        # A fixed list without declared fields, or marginals multiplied out, is the whole distribution.
+        is_exact = not source.closed or (source.kind == "marginals" and not source.fresh)
+        self.fixed = self._trie(targets, is_exact)
+        self.judged = self.fixed if held_out is None else self._trie(held_out)
 
-    def _draw(self, n: int) -> TokenTrie:
-        source = self.task.source
-        targets = source.draw(self.rng, n if source.fresh else None)
-        return build_trie(self.tokens, targets, source.closed, self.rng, exact=self.is_exact)
+    def _draw(self, n: int) -> TargetSet:
+        return self.task.source.draw(self.rng, n if self.task.source.fresh else None)
+
+    def _trie(self, targets: TargetSet, is_exact: bool = False) -> TokenTrie:
+        return build_trie(self.tokens, targets, self.task.source.closed, self.rng, is_exact)
 
     def trie(self) -> TokenTrie:
         """This step's targets."""
-        return self.fixed if self.fixed is not None else self._draw(self.config.n_targets)
+        if self.fixed is not None:
+            return self.fixed
+        return self._trie(self._draw(min(self.config.n_targets, self.config.fresh_per_step)))
+
+
+def split(targets: TargetSet, share: float, rng: np.random.Generator) -> tuple[TargetSet, TargetSet]:
+    """Part of a fixed list for tuning, and a random `share` of it held out; both weighted to 1.
+
+    Raises RecipeError where the list is too short for both.
+    """
+    n = len(targets.answers)
+    n_held_out = max(1, round(share * n))
+    if n - n_held_out < 1:
+        raise RecipeError(f"stop.patience: found {n} target; held-out tuples need at least 2, or a function")
+    order = rng.permutation(n)
+
+    def part(rows: np.ndarray[Any, Any]) -> TargetSet:
+        weights = targets.weights[rows]
+        return replace(
+            targets,
+            answers=tuple(targets.answers[i] for i in rows),
+            values=tuple(targets.values[i] for i in rows),
+            weights=weights / weights.sum(),
+        )
+
+    return part(np.sort(order[n_held_out:])), part(np.sort(order[:n_held_out]))
 
 
 class _Run:
@@ -269,11 +248,15 @@ class _Run:
         for _ in count():
             yield from (self.works[i] for i in self.rng.permutation(len(self.works)))
 
-    def autocast(self) -> torch.autocast:
-        """bf16 where it pays: on CUDA, and on CPUs that multiply in it."""
+    def autocast(self, n_nodes: int) -> torch.autocast:
+        """bf16 for large tries, where the device multiplies in it.
+
+        It takes a CPU two thirds of the time, with losses equal to 1e-6; but log-probabilities are rounded,
+        and a small trie (a die) is to be met to the third digit.
+        """
         kind = self.model.device.type
-        on = self.config.bf16 if self.config.bf16 is not None else kind == "cuda"
-        return torch.autocast(kind, torch.bfloat16, enabled=on)
+        wanted = multiplies_in_bf16(kind) if self.config.bf16 is None else self.config.bf16
+        return torch.autocast(kind, torch.bfloat16, enabled=wanted and n_nodes >= BF16_NODES)
 
     def backward_targets(self, work: _Work) -> Figures:
         """Add the gradient of the trie loss of the task's targets, pack by pack; returns its figures."""
@@ -282,7 +265,7 @@ class _Run:
         for batch in batches(
             trie, work.task.prompt.ids, self.model.device, self.config.pack_nodes, self.config.batch_tokens
         ):
-            with self.autocast():
+            with self.autocast(len(trie)):
                 loss, read = pack_loss(self.model, batch)
             loss.backward()  # type: ignore[no-untyped-call]
             log_probs[batch.read.cpu().numpy()] = read.detach().double().cpu().numpy()
@@ -297,7 +280,7 @@ class _Run:
         n = min(len(anchor), max(1, round(self.config.anchor_contexts / anchor.contexts_per_pack)))
         total = 0.0
         for index in self.rng.choice(len(anchor), n, replace=False):
-            with self.autocast():
+            with self.autocast(anchor.n_nodes):
                 loss = anchor.loss(self.model, int(index)) * (len(anchor) / n)
             (self.config.anchor_weight * loss).backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
@@ -355,62 +338,6 @@ class _Run:
 
     def _is_well_formed(self, task: TuningTask, ids: Sequence[int]) -> bool:
         return judge_answer(task.source.schema, task.tokenizer, ids, task.prompt.stop_ids) is not None
-
-
-class _Judge:
-    """Decides when to stop, and keeps the weights to go back to."""
-
-    def __init__(self, config: TuningConfig, before: tuple[Look, ...], parameters: Sequence[Tensor]) -> None:
-        self.config, self.parameters = config, parameters
-        self._pass: list[Figures] = []
-        self._floors = [
-            look.health.format_rate * config.format_floor if look.health else 0.0 for look in before
-        ]
-        self._best = float("inf")
-        self._without_gain = 0
-        self._kept_step = 0
-        self._kept = self._copy()
-
-    def targets_reached(self, figures: Figures, pass_ends: bool) -> StoppedBy | None:
-        """At the end of a pass: is gamma (summed over prompts) or KL (of the worst prompt) reached?"""
-        self._pass.append(figures)
-        if not pass_ends:
-            return None
-        done, self._pass = self._pass, []
-        gamma, kl = self.config.gamma, self.config.kl
-        if gamma is not None and sum(f.cross_entropy for f in done) <= (1 + gamma) * sum(
-            f.optimum for f in done
-        ):
-            return "gamma"
-        if kl is not None and all(f.kl is not None and f.kl <= kl for f in done):
-            return "kl"
-        return None
-
-    def looked(self, step: int, looks: tuple[Look, ...]) -> StoppedBy | None:
-        """Health first, then held-out tuples; healthy weights that gained are kept."""
-        for look, floor in zip(looks, self._floors, strict=True):
-            if look.health and look.health.format_rate < floor:
-                return "guard"
-        loss = sum(look.figures.cross_entropy for look in looks)
-        if self.config.patience is not None and loss >= self._best:
-            self._without_gain += 1
-            return "heldout" if self._without_gain >= self.config.patience else None
-        self._best, self._without_gain = loss, 0
-        self._kept_step, self._kept = step, self._copy()
-        return None
-
-    @torch.no_grad()
-    def restore(self, stopped_by: StoppedBy | None, last_step: int) -> int | None:
-        """Go back to the kept weights where the last ones are worse; the step they are of, or None."""
-        keeps_best = self.config.patience is not None and stopped_by in (None, "heldout")
-        if not (stopped_by == "guard" or keeps_best) or self._kept_step == last_step:
-            return None
-        for parameter, kept in zip(self.parameters, self._kept, strict=True):
-            parameter.copy_(kept)
-        return self._kept_step
-
-    def _copy(self) -> list[Tensor]:
-        return [p.detach().clone() for p in self.parameters]
 
 
 def _save(

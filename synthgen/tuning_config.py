@@ -33,7 +33,8 @@ class TuningConfig:
     adam_eps: float = 1e-5
     clip_norm: float = 1.0
 
-    n_targets: int = 210  # tuples per step if fresh, else in all
+    n_targets: int = 210  # of a fixed list; where tuples are fresh, at most this many per step
+    fresh_per_step: int = 96
     fresh: bool | None = None  # new tuples at every step; None: where the source can, and gamma is not set
 
     gamma: float | None = None  # stop once a pass's loss ≤ (1 + gamma) · optimum; a fixed list only
@@ -53,8 +54,8 @@ class TuningConfig:
 
     seed: int = 0
     device: str | None = None  # None: CUDA if there is one
-    bf16: bool | None = None  # autocast; None: on CUDA, and on CPUs with fast bf16
-    pack_nodes: int = 384
+    bf16: bool | None = None  # autocast of large tries; None: on CUDA, and on CPUs that multiply in it
+    pack_nodes: int = 256
     batch_tokens: int = 4096
 
     def __post_init__(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,15 +17,31 @@ from click.testing import CliRunner, Result
 from synthgen import progress
 from synthgen.cli import Commands, Terminal, main, talking
 from synthgen.errors import AdapterError, GateError, Incomplete, RecipeError, SinkError
+from synthgen.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent
 WRONG = sorted((Path(__file__).parent / "wrong_recipes").glob("*.yaml"))
 HEAVY = ("torch", "transformers", "peft", "vllm", "polars", "scipy")
-COMMANDS = ("recipe", "init", "check", "preview", "tune", "report", "adapters", "adapters list", "adapters show")
+COMMANDS = (
+    "recipe",
+    "init",
+    "check",
+    "preview",
+    "tune",
+    "report",
+    "adapters",
+    "adapters list",
+    "adapters show",
+)
 
 
 def call(*arguments: str | Path) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def expected_line(path: Path) -> str:
+    """What a wrong recipe must be answered: its first line says so."""
+    return path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
 
 
 def loaded_by(code: str) -> list[str]:
@@ -72,10 +88,9 @@ def test_the_version_is_the_packages() -> None:
 
 @pytest.mark.parametrize("path", WRONG, ids=lambda path: path.stem)
 def test_a_wrong_recipe_is_one_line_on_stderr_and_exit_code_2(path: Path) -> None:
-    expected = path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")
     result = call("check", path)
     assert result.exit_code == 2
-    assert result.stderr == f"{path}:{expected}\n"
+    assert result.stderr == f"{path}:{expected_line(path)}\n"
     assert result.stdout == ""
 
 
@@ -83,13 +98,15 @@ def test_a_wrong_recipe_in_a_real_process() -> None:
     path = "tests/wrong_recipes/unknown_field.yaml"
     command = [sys.executable, "-m", "synthgen.cli", "recipe", path, "--n", "10", "--json"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    line = f"{path}:5: adapters.biographies.fields: 'birthplce' is no field of Biography; did you mean 'birthplace'?"
+    line = f"{path}:{expected_line(ROOT / path)}"
     assert run.returncode == 2
     assert run.stderr == line + "\n"
     assert json.loads(run.stdout) == {"exit_code": 2, "problems": [line]}
 
 
-@pytest.mark.parametrize("arguments", [["recipe", "x.yaml"], ["recipe", "x.yaml", "--n", "0"], ["nothing"], ["check"]])
+@pytest.mark.parametrize(
+    "arguments", [["recipe", "x.yaml"], ["recipe", "x.yaml", "--n", "0"], ["nothing"], ["check"]]
+)
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str]) -> None:
     assert call(*arguments).exit_code == 2
 
@@ -113,7 +130,9 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str]) -> None:
         ),
     ],
 )
-def test_an_error_is_lines_on_stderr_and_an_exit_code(error: BaseException, exit_code: int, lines: list[str]) -> None:
+def test_an_error_is_lines_on_stderr_and_an_exit_code(
+    error: BaseException, exit_code: int, lines: list[str]
+) -> None:
     @click.group(cls=Commands)
     @click.pass_context
     def group(ctx: click.Context) -> None:
@@ -134,16 +153,20 @@ def test_an_error_is_lines_on_stderr_and_an_exit_code(error: BaseException, exit
 # ---- commands ----
 
 
+def cpu_s() -> float:
+    """Processor time of finished child processes: what a call takes on a machine that is not busy."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def test_check_shows_the_plan_in_under_a_second() -> None:
     command = [sys.executable, "-m", "synthgen.cli", "check", "recipes/bios.yaml", "--n", "120000"]
-    best = float("inf")
-    for _ in range(3):  # the machine may be busy
-        started = time.perf_counter()
-        run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-        best = min(best, time.perf_counter() - started)
+    started = cpu_s()
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    took_s = cpu_s() - started
     assert "{Gender - Female/Male/Non-binary}" in run.stdout
     assert "120,000 records in 3 shards" in run.stdout
-    assert best < 1.0
+    assert took_s < 1.0
 
 
 def test_check_gives_its_plan_as_json() -> None:
@@ -151,6 +174,8 @@ def test_check_gives_its_plan_as_json() -> None:
     plan = json.loads(result.stdout.splitlines()[-1])
     assert result.exit_code == 0
     assert plan["schema"] == "Die"
+    assert plan["out"] == str(ROOT / "data" / "die")
+    assert plan["fingerprint"] != Recipe.from_yaml(ROOT / "recipes" / "die.yaml").fingerprint
     assert plan["adapters"][0]["name"] == "fair"
     assert len(plan["adapters"][0]["samples"]) == 3
 
@@ -185,9 +210,9 @@ def test_report_works_on_any_table(tmp_path: Path) -> None:
     table.write_text("gender,age\n" + "Female,30\nMale,41\n" * 20)
     result = call("report", table, "--json", "--html", tmp_path / "r.html")
     assert result.exit_code == 0, result.output
-    assert json.loads(result.stdout.splitlines()[-1])["n"] == 40
+    assert json.loads(result.stdout.splitlines()[-1])["n_records"] == 40
     assert "<html" in (tmp_path / "r.html").read_text()
-    assert "gender" in call("report", table).stdout
+    assert "Gender" in call("report", table).stdout
 
 
 # ---- progress ----

@@ -15,7 +15,9 @@ def test_public_names_are_sorted_and_exist() -> None:
 
 def loaded_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*[m for m in {HEAVY!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60
+    )
     return set(done.stdout.splitlines()[-1].split())
 
 

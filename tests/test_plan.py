@@ -45,6 +45,11 @@ def test_seeds_differ_by_record_attempt_and_run(record_id: int, attempt: int) ->
 
 
 def test_the_fingerprint_sees_every_part() -> None:
-    prints = {plan().fingerprint, plan(n=1001).fingerprint, plan(seed=8).fingerprint, plan(rows=65).fingerprint}
+    prints = {
+        plan().fingerprint,
+        plan(n=1001).fingerprint,
+        plan(seed=8).fingerprint,
+        plan(rows=65).fingerprint,
+    }
     assert len(prints) == 4
     assert plan().fingerprint == plan().fingerprint

@@ -15,7 +15,10 @@ from synthgen.summary import plan_summary
 ROOT = Path(__file__).parent.parent
 WRONG = sorted((Path(__file__).parent / "wrong_recipes").glob("*.yaml"))
 SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
-DIE = {"schema": "schemas/die.py:Die", "adapters": {"die": {"targets": {"value": {"1": 1.0, "2": 3.0}}}}}
+DIE: dict[str, object] = {
+    "schema": "schemas/die.py:Die",
+    "adapters": {"die": {"targets": {"value": {"1": 1.0, "2": 3.0}}}},
+}
 BIOS = ["name", "gender", "born", "birthplace"]
 
 
@@ -83,7 +86,9 @@ gates: {{gender: {{tv: 7}}, parse_rate: high}}
     ]
 
 
-def test_paths_are_taken_from_the_folder_of_the_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_taken_from_the_folder_of_the_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     recipe = Recipe.from_yaml(ROOT / "recipes" / "bios.yaml")
     assert recipe.schema_ref == f"{ROOT}/schemas/biography.py:Biography"
@@ -115,16 +120,26 @@ def test_several_adapters_need_a_mix() -> None:
     )
 
 
-def test_the_tuned_fields_are_the_marginals_own_or_all() -> None:
-    recipe = Recipe.from_mapping(
-        {
-            "schema": "schemas/job.py:Job",
-            "adapters": {"j": {"targets": {"seniority": {"junior": 1, "lead": 1}, "contract": {"contract": 1}}}},
-        },
-        ROOT,
+def test_the_tuned_fields_are_those_named_or_the_targets_own() -> None:
+    marginals = {"seniority": {"junior": 1, "lead": 1}, "contract": {"contract": 1}}
+    content = {"schema": "schemas/job.py:Job", "adapters": {"j": {"targets": marginals}}}
+    recipe = Recipe.from_mapping(content, ROOT)
+    assert recipe.fields_of("j") is None
+    assert recipe.targets_of("j").fields == ("seniority", "contract")
+    named = Recipe.from_mapping(
+        content | {"adapters": {"j": {"targets": marginals, "fields": list(marginals)}}}, ROOT
     )
-    assert recipe.fields_of("j") == ("seniority", "contract")
-    assert Recipe.from_mapping(DIE, ROOT).fields_of("die") == ("value",)
+    assert named.fields_of("j") == ("seniority", "contract")
+
+
+def test_the_declared_distribution_of_a_mixture_is_the_mixture() -> None:
+    adapters = {"low": {"targets": {"value": {"1": 1}}}, "any": {"targets": {"value": {"range": [1, 4]}}}}
+    recipe = Recipe.from_mapping(
+        DIE | {"adapters": adapters, "generate": {"mix": {"low": 1, "any": 1}}}, ROOT
+    )
+    assert recipe.reference()["value"] == pytest.approx({"1": 0.625, "2": 0.125, "3": 0.125, "4": 0.125})
+    with_base = DIE | {"generate": {"mix": {"die": 1, "base": 1}}}
+    assert Recipe.from_mapping(with_base, ROOT).reference() == {}
 
 
 def test_the_declared_distribution_of_marginals_is_exact() -> None:
@@ -132,8 +147,10 @@ def test_the_declared_distribution_of_marginals_is_exact() -> None:
 
 
 def test_the_tuner_gets_what_the_recipe_says_and_its_own_defaults_else() -> None:
-    spec = {"targets": DIE["adapters"]["die"]["targets"], "lr": 1e-3, "stop": {"steps": 9, "gamma": 0.2}}  # type: ignore[index]
-    config = Recipe.from_mapping(DIE | {"adapters": {"die": spec}}, ROOT).adapters["die"].tuning_config(seed=3)
+    spec = {"targets": {"value": {"1": 1.0}}, "lr": 1e-3, "stop": {"steps": 9, "gamma": 0.2}}
+    config = (
+        Recipe.from_mapping(DIE | {"adapters": {"die": spec}}, ROOT).adapters["die"].tuning_config(seed=3)
+    )
     assert (config.lr, config.steps, config.gamma, config.seed, config.rank) == (1e-3, 9, 0.2, 3, 4)
     assert config.anchor == type(config)().anchor
 
@@ -193,6 +210,36 @@ def test_instruction_and_text_exclude_each_other() -> None:
     assert line.startswith("recipe: prompt.text: ")
 
 
+def test_a_problem_is_one_line_whatever_the_keys_hold(tmp_path: Path) -> None:
+    path = write(tmp_path, f'schema: {ROOT}/schemas/die.py:Die\n"a\\nb\\e[31m": 1\n')
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_yaml(path)
+    (line,) = caught.value.problems
+    assert line.isprintable()
+    assert "a\\nb\\x1b[31m" in line
+
+
+@pytest.mark.parametrize(
+    ("gates", "is_right"),
+    [
+        ({"value": {"coverage": 9, "entropy": 2.0, "tv": 0.1, "js": 0.1, "kl": 3}, "parse_rate": 1}, True),
+        ({"parse_rate": True}, False),
+        ({"parse_rate": {"tv": 0.1}}, False),
+        ({"parse_rate": 1.01}, False),
+        ({"value": {"tv": -0.1}}, False),
+        ({"value": {"js": 0.7}}, False),
+        ({"value": {"tv": float("inf")}}, False),
+        ({"value": 0.1}, False),
+    ],
+)
+def test_gates_have_known_measures_in_their_range(gates: dict[str, object], is_right: bool) -> None:
+    if is_right:
+        assert Recipe.from_mapping(DIE | {"gates": gates}, ROOT).gates == gates
+    else:
+        (line,) = problems(DIE | {"gates": gates})
+        assert line.startswith("recipe: gates.")
+
+
 def test_a_missing_file_names_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no such file; `synthgen init` writes"):
         Recipe.from_yaml(tmp_path / "none.yaml")
@@ -203,12 +250,13 @@ def test_a_missing_file_names_the_way_out(tmp_path: Path) -> None:
 
 def test_the_fingerprint_ignores_where_the_data_goes_and_what_it_is_held_against() -> None:
     recipe = Recipe.from_mapping(DIE, ROOT)
-    for change in (
+    changes: tuple[dict[str, object], ...] = (
         {"export": {"dir": "/elsewhere"}},
         {"gates": {"parse_rate": 0.5}},
         {"generate": {"engine": "fake", "max_attempts": 9}},
         {"tuned_dir": "/elsewhere"},
-    ):
+    )
+    for change in changes:
         assert Recipe.from_mapping(DIE | change, ROOT).fingerprint == recipe.fingerprint
 
 

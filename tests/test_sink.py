@@ -54,7 +54,9 @@ def test_a_full_run_gives_shards_in_id_order_rejects_and_success(tmp_path: Path)
             put(sink, completion(i), attempt=1)
         assert sink.n_missing == 0
         sink.succeed({"done": True})
-    assert sorted(p.name for p in tmp_path.glob("part-*")) == [f"part-0000{k}-of-00003.parquet" for k in range(3)]
+    assert sorted(p.name for p in tmp_path.glob("part-*")) == [
+        f"part-0000{k}-of-00003.parquet" for k in range(3)
+    ]
     assert rows(tmp_path) == list(range(10))
     rejects = pl.read_parquet(tmp_path / "rejects" / "*.parquet")
     assert rejects.select("_id", "reason", "text").rows() == [(7, "missing_field", "{no}")]

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
+from pydantic import BaseModel
 from transformers import AutoModelForCausalLM
 
-from synthgen.errors import SynthgenError
+from synthgen.adapters import load_manifest, verify
+from synthgen.anchor import Health, sample, structure_tokens
+from synthgen.errors import AdapterError, RecipeError, SynthgenError
+from synthgen.lora import LINEAR_LAYERS, add_lora
+from synthgen.models import model_fingerprint
 from synthgen.packing import batches, check_packing, node_log_probs, pack_loss
-from synthgen.trie import TokenTrie
-from synthgen.tuning import LINEAR_LAYERS, add_lora
+from synthgen.prompt import Prompt, Tokenizer, answer_ids, build_prompt
+from synthgen.schema import RecordSchema
+from synthgen.stopping import Judge, Look
+from synthgen.target_trie import END, AnswerTokens, build_trie
+from synthgen.targets import TargetSet, TargetSource
+from synthgen.tokenizers import load_tokenizer
+from synthgen.trie import Figures, TokenTrie
+from synthgen.tuning import StepLog, TuningTask, learning_rate, split, tune
 from synthgen.tuning_config import TuningConfig
 from tests.tiny import ARCHS, Arch, tiny_model_folder
 
@@ -26,6 +40,23 @@ CPU = torch.device("cpu")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Arch, Path]:
     """A random model of each architecture."""
     return {arch: tiny_model_folder(tmp_path_factory.mktemp(arch), arch) for arch in ARCHS}
+
+
+@pytest.fixture(scope="session")
+def sharp(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama that can express a fair die.
+
+    32 dimensions cannot favour ten of 384 random directions alike, so the output rows of tokens in no
+    answer are made short, and all logits larger.
+    """
+    folder = tiny_model_folder(tmp_path_factory.mktemp("sharp"), "llama")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = load_tokenizer(folder)
+    used = {t for i in range(1, 11) for t in tokenizer.encode(f"{{{i}}}")} | set(tokenizer.stop_ids)
+    model.lm_head.weight.data[[i for i in range(model.config.vocab_size) if i not in used]] *= 0.1
+    model.model.norm.weight.data *= 6
+    model.save_pretrained(folder)
+    return folder
 
 
 def load(folder: Path, window: int | None = None) -> Any:
@@ -126,3 +157,292 @@ def test_a_model_without_the_projections_is_refused_by_name() -> None:
 
     with pytest.raises(SynthgenError, match=r"'other' has no q_proj.*its linear layers: c_attn"):
         add_lora(Other(), TuningConfig())
+
+
+# ---- tries of target tuples, and the loop ----
+
+GENDERS = {"Female": 0.49, "Male": 0.49, "Non-binary": 0.02}
+NAMES = ("Evelyn Carter", "Jon Smith", "Eve Niger", "Ada Paris")
+
+
+class Person(BaseModel):
+    name: str
+    gender: Literal["Female", "Male", "Non-binary"]
+    place: str
+
+
+class Die(BaseModel):
+    number: str
+
+
+@dataclass
+class FakeSource:
+    """Draws with uniform first field, and as `closed` says elsewhere; or hands out one fixed list."""
+
+    model: type[BaseModel]
+    fields: tuple[str, ...]
+    firsts: tuple[str, ...]
+    closed: dict[str, dict[str, float]] = field(default_factory=dict)
+    fresh: bool = False
+    kind: str = "function"
+    weights: tuple[float, ...] | None = None
+    fingerprint: str = "targets"
+
+    @property
+    def schema(self) -> RecordSchema:
+        return RecordSchema.from_model(self.model)
+
+    def draw(self, rng: np.random.Generator, n: int | None) -> TargetSet:
+        rows = [(first,) for first in self.firsts] if n is None else []
+        for _ in range(n or 0):
+            values = [str(rng.choice(self.firsts))]
+            for name in self.fields[1:]:
+                values.append(str(rng.choice(list(self.closed[name]), p=list(self.closed[name].values()))))
+            rows.append(tuple(values))  # type: ignore[arg-type]
+        weights = np.array(self.weights if self.weights and n is None else [1.0] * len(rows))
+        return target_set(self.fields, rows, weights, whole=len(self.fields) == len(self.schema.fields))
+
+
+def target_set(
+    fields: tuple[str, ...], rows: Sequence[tuple[str, ...]], weights: Any, whole: bool = False
+) -> TargetSet:
+    answers = tuple("\n".join(f"{{{value}}}" for value in row) for row in rows)
+    return TargetSet(fields, answers, tuple(rows), np.asarray(weights) / np.sum(weights), whole)
+
+
+def a_task(folder: Path, source: FakeSource, text: str | None = None) -> TuningTask:
+    tokenizer = load_tokenizer(folder)
+    return TuningTask(
+        build_prompt(source.schema, tokenizer, text=text), cast(TargetSource, source), tokenizer
+    )
+
+
+def people(fresh: bool = True) -> FakeSource:
+    return FakeSource(Person, ("name", "gender"), NAMES, {"gender": GENDERS}, fresh)
+
+
+def die(weights: tuple[float, ...] | None = None) -> FakeSource:
+    return FakeSource(Die, ("number",), tuple(str(i) for i in range(1, 11)), weights=weights, kind="table")
+
+
+def prompt_of(folder: Path) -> tuple[Prompt, Tokenizer]:
+    task = a_task(folder, people())
+    return task.prompt, task.tokenizer
+
+
+def test_tuned_tokens_are_those_of_the_whole_answer(folders: dict[Arch, Path]) -> None:
+    prompt, tokenizer = prompt_of(folders["llama"])
+    ids, of = AnswerTokens(prompt, tokenizer).leading("{Jon Smith}\n{Male}", 2, whole=False)
+    whole = answer_ids(prompt, tokenizer, "{Jon Smith}\n{Male}\n{Lagos, Nigeria}", closed=True)
+    assert tuple(ids) == whole[: len(ids)]
+    names = ("Jon Smith", "Male")
+    for i in (0, 1):
+        assert tokenizer.decode([t for t, f in zip(ids, of, strict=True) if f == i]).strip("\n{}") in names
+    assert tokenizer.decode(ids).count("}") == 2
+
+
+def test_declared_masses_stand_below_every_sampled_prefix(folders: dict[Arch, Path]) -> None:
+    prompt, tokenizer = prompt_of(folders["llama"])
+    targets = target_set(("name", "gender"), [("Jon Smith", "Male"), ("Ada Paris", "Male")], [3, 1])
+    trie = build_trie(AnswerTokens(prompt, tokenizer), targets, {"gender": GENDERS}, np.random.default_rng(0))
+    assert trie.known == {"gender"}
+    leaves = np.flatnonzero(trie.is_leaf)
+    masses: dict[str, float] = {}
+    for leaf in leaves:
+        text = tokenizer.decode(trie.token[trie.path(int(leaf))].tolist())
+        masses[text.strip()] = float(trie.mass[leaf])
+    expected = {
+        f"{{{n}}}\n{{{g}}}": w * p
+        for n, w in (("Jon Smith", 0.75), ("Ada Paris", 0.25))
+        for g, p in GENDERS.items()
+    }
+    assert masses == pytest.approx(expected)
+    entropy = -sum(p * np.log(p) for p in GENDERS.values())
+    assert trie.per_field(trie.surprisals())[1] == pytest.approx(entropy)
+
+
+def test_a_part_of_the_prefixes_carries_the_whole_weight_of_a_field(folders: dict[Arch, Path]) -> None:
+    prompt, tokenizer = prompt_of(folders["llama"])
+    rows = [(name, "Female") for name in NAMES]
+    trie = build_trie(
+        AnswerTokens(prompt, tokenizer),
+        target_set(("name", "gender"), rows, [1] * len(rows)),
+        {"gender": GENDERS},
+        np.random.default_rng(0),
+        max_branches=6,
+    )
+    ends = trie.is_leaf & (trie.mass > 0)
+    assert ends.sum() == 6  # two prefixes, three genders
+    assert trie.mass[ends].sum() == pytest.approx(1)
+
+
+def test_a_value_that_its_declaration_lacks_is_named(folders: dict[Arch, Path]) -> None:
+    prompt, tokenizer = prompt_of(folders["llama"])
+    with pytest.raises(RecipeError, match=r"field 'gender' holds 'Other'.*'Female', 'Male', 'Non-binary'"):
+        build_trie(
+            AnswerTokens(prompt, tokenizer),
+            target_set(("name", "gender"), [("Jon Smith", "Other")], [1]),
+            {"gender": GENDERS},
+            np.random.default_rng(0),
+        )
+
+
+def test_whole_records_train_the_stop_token(folders: dict[Arch, Path]) -> None:
+    task = a_task(folders["llama"], die())
+    targets = task.source.draw(np.random.default_rng(0), None)
+    trie = build_trie(
+        AnswerTokens(task.prompt, task.tokenizer), targets, {}, np.random.default_rng(0), exact=True
+    )
+    assert trie.fields == ("number", END)
+    assert set(trie.token[trie.is_leaf].tolist()) == {task.prompt.stop_ids[0]}
+    assert trie.entropy() == pytest.approx(np.log(10))
+
+
+@pytest.mark.parametrize("weights", [None, tuple(0.8 ** (10 - i) * 0.2**i * 50 for i in range(10))])
+def test_a_die_is_tuned_to_the_declared_shape(
+    sharp: Path, tmp_path: Path, weights: tuple[float, ...] | None
+) -> None:
+    task = a_task(sharp, die(weights))
+    config = TuningConfig(lr=1e-2, steps=300, kl=0.01, health_samples=0, rank=8)
+    seen: list[StepLog] = []
+    result = tune(str(sharp), [task], config, tmp_path / "die", seen.append)
+    assert result.stopped_by == "kl"
+    before, after = result.before[0], result.after[0]
+    assert (
+        before.kl is not None and after.kl is not None and after.leak is not None and after.shape is not None
+    )
+    assert before.kl > 1 and after.kl <= 0.01
+    assert after.leak + after.shape == pytest.approx(after.kl)
+    assert seen == list(result.losses) and seen[0].loss == pytest.approx(before.cross_entropy, rel=1e-5)
+    json.dumps(result.to_json())
+
+    manifest = load_manifest(tmp_path / "die")
+    verify(manifest, model_fingerprint(str(sharp)), task.prompt.fingerprint, rank_max=8)
+    with pytest.raises(AdapterError):
+        verify(manifest, model_fingerprint(str(sharp)), "another prompt")
+    assert sorted(p.name for p in (tmp_path / "die").iterdir()) == [
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json",
+    ]  # fmt: skip
+    trie = build_trie(
+        AnswerTokens(task.prompt, task.tokenizer), task.source.draw(np.random.default_rng(0), None), {},
+        np.random.default_rng(0), exact=True,
+    )  # fmt: skip
+    served = PeftModel.from_pretrained(load(sharp), str(tmp_path / "die")).eval()
+    assert trie.figures(node_log_probs(served, trie, task.prompt.ids)).kl == pytest.approx(after.kl, abs=1e-4)
+
+
+def short(**settings: Any) -> TuningConfig:
+    return TuningConfig(**{"steps": 4, "n_targets": 8, "n_heldout": 8, "anchor_pool": 8, "anchor_contexts": 8,
+                           "max_new_tokens": 10, "health_samples": 4, "lr": 5e-3, **settings})  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_adapter(folders: dict[Arch, Path], tmp_path: Path) -> None:
+    task = a_task(folders["qwen3"], people())
+    runs = [
+        tune(str(folders["qwen3"]), [task], short(seed=s), tmp_path / n / "p")
+        for n, s in (("a", 1), ("b", 1), ("c", 2))
+    ]
+    sums = [load_manifest(tmp_path / n / "p").weights_sha256 for n in "abc"]
+    assert sums[0] == sums[1] != sums[2]
+    assert [log.loss for log in runs[0].losses] == [log.loss for log in runs[1].losses]
+    assert runs[0].stopped_by == "steps" and len(runs[0].losses[-1].looks) == 1
+    assert set(runs[0].losses[0].kl_by_field) == {"gender"}
+
+
+def test_the_anchor_holds_the_later_fields(folders: dict[Arch, Path], tmp_path: Path) -> None:
+    drift: dict[str, float] = {}
+    task = a_task(folders["llama"], people())
+    for kind, weight in (("full", 10.0), ("full", 0.0), ("structure", 10.0)):
+        config = short(steps=20, lr=1e-2, anchor=kind, anchor_weight=weight, health_samples=0)
+        result = tune(str(folders["llama"]), [task], config, tmp_path / f"{kind}{weight}")
+        before, after = result.looks_before[0].drift_nats, result.looks_after[0].drift_nats
+        assert before is not None and after is not None
+        assert before == pytest.approx(0, abs=1e-5)
+        drift[f"{kind} {weight}"] = after
+    assert drift["full 10.0"] < 0.5 * drift["full 0.0"]
+    assert drift["structure 10.0"] < drift["full 0.0"]
+    structure = structure_tokens(task.tokenizer, task.prompt.stop_ids)
+    assert all(
+        set(task.tokenizer.decode([t])) & set("{}\n\r") or t in task.prompt.stop_ids for t in structure
+    )
+
+
+def test_prompts_take_turns_and_gamma_counts_whole_passes(sharp: Path, tmp_path: Path) -> None:
+    tasks = [a_task(sharp, die(), f"Roll die {i}. {{number}}") for i in range(3)]
+    config = TuningConfig(lr=1e-2, steps=300, gamma=0.2, health_samples=0, rank=8)
+    result = tune(str(sharp), tasks, config, tmp_path / "six", scope="any")
+    assert result.stopped_by == "gamma" and result.steps % 3 == 0
+    last = result.losses[-3:]
+    assert {log.task for log in last} == {0, 1, 2}
+    assert sum(log.loss for log in last) <= 1.2 * 3 * np.log(10)
+    manifest = load_manifest(tmp_path / "six")
+    assert len(set(manifest.prompt_fingerprints)) == 3
+    verify(manifest, manifest.model_fingerprint, "any other prompt")
+
+
+def looks(format_rate: float, loss: float) -> tuple[Look, ...]:
+    figures = Figures(loss, 1.0, None, None, None, False, {})
+    return (Look(figures, None, Health(64, format_rate, {})),)
+
+
+def test_the_guard_goes_back_to_the_last_healthy_weights() -> None:
+    weight = torch.zeros(1)
+    judge = Judge(TuningConfig(), looks(0.98, 9), [weight])
+    weight += 1
+    assert judge.looked(30, looks(0.95, 5)) is None
+    weight += 1
+    assert judge.looked(60, looks(0.70, 4)) == "guard"
+    assert judge.restore("guard", 60) == 30
+    assert weight.item() == 1
+
+
+def test_patience_ends_on_the_best_heldout_weights() -> None:
+    weight = torch.zeros(1)
+    judge = Judge(TuningConfig(patience=2), looks(0.98, 9), [weight])
+    verdicts = []
+    for step, loss in enumerate((5, 3, 4, 4), start=1):
+        weight += 1
+        verdicts.append(judge.looked(step, looks(0.98, loss)))
+    assert verdicts == [None, None, None, "heldout"]
+    assert judge.restore("heldout", 4) == 2
+    assert weight.item() == 2
+
+
+def test_a_fixed_list_is_split_into_two_that_sum_to_one() -> None:
+    targets = target_set(("n",), [(str(i),) for i in range(20)], range(1, 21))
+    kept, held_out = split(targets, 0.15, np.random.default_rng(0))
+    assert len(held_out.answers) == 3 and len(kept.answers) == 17
+    assert set(kept.answers) | set(held_out.answers) == set(targets.answers)
+    assert kept.weights.sum() == pytest.approx(1) and held_out.weights.sum() == pytest.approx(1)
+    with pytest.raises(RecipeError, match="held-out tuples need at least 2"):
+        split(target_set(("n",), [("1",)], [1]), 0.15, np.random.default_rng(0))
+
+
+def test_the_rate_rises_and_falls_to_nothing() -> None:
+    config = TuningConfig(lr=1.0, steps=100, warmup_steps=5)
+    rates = [learning_rate(config, step) for step in range(1, 101)]
+    assert rates[0] == pytest.approx(0.2) and max(rates) == rates[4] == pytest.approx(0.96)
+    assert rates[-1] == pytest.approx(0.01)
+    assert learning_rate(TuningConfig(lr=1.0, schedule="constant"), 90) == 1
+
+
+def test_sampling_follows_the_model_and_stops(folders: dict[Arch, Path]) -> None:
+    """Chi-square over the first token, 2,000 draws; seed fixed, chance of a false alarm under 1e-4."""
+    model = load(folders["llama"])
+    contexts = [list(PROMPT)] * 1000 + [list(PROMPT[1:])] * 1000  # padded beside longer ones
+    drawn = sample(model, contexts, (4,), 3, torch.Generator().manual_seed(0), batch_size=500)
+    assert all(len(ids) == 3 or ids[-1] == 4 for ids in drawn)
+    assert all(4 not in ids[:-1] for ids in drawn)
+    logits = model(input_ids=torch.tensor([PROMPT])).logits[0, -1]
+    expected = logits.softmax(-1).detach().double().numpy() * 1000
+    counts = np.bincount([ids[0] for ids in drawn[:1000]], minlength=len(expected))
+    common = expected > 5
+    counts = np.append(counts[common], counts[~common].sum())
+    expected = np.append(expected[common], expected[~common].sum())
+    degrees = len(expected) - 1
+    assert ((counts - expected) ** 2 / expected).sum() < degrees + 4 * np.sqrt(2 * degrees)
+
+
+def test_figures_are_plain_json(folders: dict[Arch, Path]) -> None:
+    trie = TokenTrie.from_sequences([[1, 2], [1, 3]], [1, 1])
+    json.dumps(asdict(trie.figures(np.log([0.5, 0.5, 0.5]))))

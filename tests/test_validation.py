@@ -77,7 +77,11 @@ def test_a_cut_answer_is_called_truncated() -> None:
 def test_an_engine_error_is_a_rejection_too() -> None:
     rejection = validate(SCHEMA, Completion(0, "", "error", 0, detail="out of memory"), 0, "a")
     assert isinstance(rejection, Rejection)
-    assert (rejection.stage, rejection.reason, rejection.detail) == ("engine", "engine_error", "out of memory")
+    assert (rejection.stage, rejection.reason, rejection.detail) == (
+        "engine",
+        "engine_error",
+        "out of memory",
+    )
 
 
 @given(st.text(), st.sampled_from(["stop", "length"]))

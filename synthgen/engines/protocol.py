@@ -33,6 +33,7 @@ class Request:
     adapter: str | None  # a name given to the engine at start; None is the base model
     seed: int  # 0 <= seed < 2**63; honoured if the engine's `seeds` is "record"
     prefix_ids: tuple[int, ...] = ()  # answer tokens forced before the model goes on; part of the completion's text
+    greedy: bool = False  # the likeliest token at every step, whatever the engine's sampling: for probes
 
 
 @dataclass(frozen=True, slots=True)

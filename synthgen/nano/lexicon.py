@@ -1,4 +1,4 @@
-# ruff: noqa: E501, S311  (word tables; seeded sampling)
+# ruff: noqa: S311  (word tables; seeded sampling)
 """The words of the built-in model's small world, and how often each is drawn.
 
 First stage of the corpus: lexicon (words) → sentences and wordings (texts) → corpus (prompts and answers).

@@ -1,4 +1,4 @@
-# ruff: noqa: E501, S311  (word tables; seeded sampling)
+# ruff: noqa: S311  (word tables; seeded sampling)
 """A small grammar of one-sentence texts: accomplishments, reviews, complaints, messages, job summaries and others.
 
 Second stage of the corpus, beside wordings. A template holds slots between angle brackets, each a list of

@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (word tables)
+
 """How the corpus words its prompts: instructions, record nouns, labels, hints and single questions.
 
 Second stage of the corpus, beside sentences. Only texts live here; corpus.py decides which are used when.

@@ -74,7 +74,7 @@ def _ranks(
             f"rank {rank + 1}",
             None if old is None else at(old, rank),
             at(new, rank),
-            None if wanted is None else at(wanted, rank),
+            None if wanted is None or rank >= len(wanted) else wanted[rank],
         )
         for rank in range(min(RANKS, max(after.coverage, before.coverage if before else 0)))
     )

@@ -6,7 +6,7 @@ comes from the data goes through `html.escape`. Pictures are inline SVG in perce
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -77,6 +77,8 @@ def _legend(facts: Facts) -> str:
     )
     if facts.tested:
         keys.append('<span><i class="t"></i>declared target</span>')
+    if facts.n_before is not None:
+        keys.append("<span>9×: drawn nine times as tall as before</span>")
     if w.compared_at(facts):
         keys.append(f"<span>coverage and entropy compared {w.compared_at(facts)}</span>")
     return f'<div class="legend">{"".join(keys)}</div>'
@@ -149,7 +151,7 @@ def _picture(chart: Chart, which: str, scale: float, enlarged: float = 1.0) -> s
             shapes.append(
                 f'<line class="target" x1="{i * slot:.3f}%" x2="{(i + 1) * slot:.3f}%" y1="{y}" y2="{y}"/>'
             )
-    lens = f", enlarged {enlarged:.0f}×" if enlarged > 1.5 else ""
+    lens = f", {enlarged:.0f}×" if enlarged > 1.5 else ""
     caption = f"<figcaption><b>{which}</b><span>top line {_percent(scale / 1.04)}{lens}</span></figcaption>"
     label = escape(_spoken(chart, which, values), quote=True)
     svg = f'<svg role="img" aria-label="{label}">{"".join(shapes)}</svg>'
@@ -282,7 +284,7 @@ def _reliability(facts: Facts) -> str:
         ("rejected", None if run.rejected is None else w.count(run.rejected)),
         ("rejects by reason", ", ".join(f"{reason} {w.count(n)}" for reason, n in reasons) or None),
         ("versions", ", ".join(f"{name} {version}" for name, version in run.versions.items()) or None),
-        *((name, str(value)) for name, value in run.details.items() if isinstance(value, str | int | float)),
+        *((name, _flat(value)) for name, value in run.details.items()),
         *((f"left out: {name}", why) for name, why in facts.skipped.items()),
     ]
     rows = "".join(
@@ -295,6 +297,13 @@ def _reliability(facts: Facts) -> str:
         if rows
         else ""
     )
+
+
+def _flat(value: object) -> str:
+    """A detail of any type on one line."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_flat(inner)}" for key, inner in value.items())
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _method() -> str:

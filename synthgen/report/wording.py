@@ -68,8 +68,10 @@ def nats(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """Percent with one decimal."""
-    return MISSING if value is None else f"{value * 100:.1f} %"
+    """Percent with one decimal, two below 0.1 %."""
+    if value is None:
+        return MISSING
+    return f"{value * 100:.2f} %" if 0 < value < 0.001 else f"{value * 100:.1f} %"
 
 
 def seconds(value: float | None) -> str:

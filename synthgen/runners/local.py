@@ -52,7 +52,9 @@ def attempts(
             return
         for completion in completions:
             if completion.id not in in_flight:
-                raise EngineError(f"engine {engine.info.name}: answered record {completion.id}, which was not asked")
+                raise EngineError(
+                    f"engine {engine.info.name}: answered record {completion.id}, which was not asked"
+                )
             attempt = in_flight.pop(completion.id)
             outcome = validate(work.schema, completion, attempt, work.plan.adapter_of(completion.id))
             if isinstance(outcome, Rejection) and attempt + 1 < work.max_attempts:

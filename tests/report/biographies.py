@@ -94,7 +94,8 @@ def facts(data: pl.DataFrame | None = None) -> Facts:
 
 def _zipf(k: int, s: float) -> np.ndarray:
     p = np.arange(1, k + 1, dtype=float) ** -s
-    return p / p.sum()
+    p /= p.sum()
+    return p
 
 
 def _table(
