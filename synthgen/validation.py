@@ -57,7 +57,7 @@ def validate(schema: RecordSchema, completion: Completion, attempt: int, adapter
     if isinstance(parsed, braces.ParseFailure):
         return rejection("parse", parsed.reason, parsed.detail)
     try:
-        instance = schema.model.model_validate(braces.convert(schema, parsed))
+        instance = schema.model.model_validate(braces.convert(schema, parsed), strict=False)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = str(first["loc"][0]) if first["loc"] else schema.name

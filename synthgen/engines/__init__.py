@@ -31,7 +31,12 @@ def choose(engine: str) -> str:
 
 
 def open_engine(
-    name: str, model: str, adapters: Mapping[str, Path], sampling: Sampling, seed: int, capacity: int | None = None
+    name: str,
+    model: str,
+    adapters: Mapping[str, Path],
+    sampling: Sampling,
+    seed: int,
+    capacity: int | None = None,
 ) -> Engine:
     """Load a model with its adapters (name → PEFT folder) into an engine.
 

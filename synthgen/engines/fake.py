@@ -144,7 +144,9 @@ class FakeEngine:
         ids, reason = self._cut(self._text.encode(answer))
         kept = ids[:-1] if ids and ids[-1] in self._sampling.stop_ids else ids
         text = self._text.decode([*request.prefix_ids, *kept])
-        n_tokens = len(ids) + (reason == "stop" and len(kept) == len(ids))  # an answer's end is a stop token too
+        n_tokens = len(ids) + (
+            reason == "stop" and len(kept) == len(ids)
+        )  # an answer's end is a stop token too
         return Completion(request.id, text, reason, n_tokens, tuple(ids))
 
     def _cut(self, ids: list[int]) -> tuple[list[int], FinishReason]:
@@ -185,5 +187,7 @@ def _value(field: str, rng: np.random.Generator) -> str:
         return f"{rng.uniform(1, 100):.{len(hint) - 2 if hint != 'number' else 2}f}"
     if "/" in hint:
         return str(rng.choice(hint.split("/")))
-    words = [word for word, _ in zip(cycle(rng.permutation(_WORDS)), range(1 + hint.count(",")), strict=False)]
+    words = [
+        word for word, _ in zip(cycle(rng.permutation(_WORDS)), range(1 + hint.count(",")), strict=False)
+    ]
     return f"{label.lower()} " + ", ".join(words)

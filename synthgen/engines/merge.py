@@ -36,16 +36,19 @@ def merge_adapter(model_path: str | Path, adapter_path: str | Path, out: Path) -
     if not place.is_dir():
         raise EngineError(f"merge: {model_path!r} is no folder here; expected a model on disk, not a hub id")
     if not (adapter / "adapter_model.safetensors").is_file():
-        raise AdapterError(f"merge: {adapter} has no adapter_model.safetensors; expected a folder saved by PEFT")
+        raise AdapterError(
+            f"merge: {adapter} has no adapter_model.safetensors; expected a folder saved by PEFT"
+        )
     options = {"trust_remote_code": False, "use_safetensors": True, "local_files_only": True}
     try:
-        own = AutoModelForCausalLM.from_pretrained(place, dtype="auto", **options)
-        model = own.to(torch.float32)
-        dtype = own.config.dtype or torch.float32
+        model = AutoModelForCausalLM.from_pretrained(place, dtype="auto", **options)
     except (OSError, ValueError) as error:
-        raise EngineError(f"merge: cannot load model {str(place)!r}: {' '.join(str(error).split())[:200]}") from error
+        raise EngineError(
+            f"merge: cannot load model {str(place)!r}: {' '.join(str(error).split())[:200]}"
+        ) from error
+    dtype = model.dtype
     try:
-        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+        merged = PeftModel.from_pretrained(model.to(torch.float32), str(adapter)).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise AdapterError(f"merge: {adapter} does not fit model {str(place)!r}: {reason}") from error
@@ -57,7 +60,6 @@ def merge_adapter(model_path: str | Path, adapter_path: str | Path, out: Path) -
     for file in place.iterdir():  # tokenizer, chat template, generation settings
         if file.is_file() and file.name not in kept | skipped:
             shutil.copyfile(file, folder / file.name)
-    if out.is_dir():
-        shutil.rmtree(out)
+    folder.chmod(0o755)
     os.replace(folder, out)
     return out

@@ -32,7 +32,9 @@ class Request:
     prompt_ids: tuple[int, ...]  # the chat template already applied
     adapter: str | None  # a name given to the engine at start; None is the base model
     seed: int  # 0 <= seed < 2**63; honoured if the engine's `seeds` is "record"
-    prefix_ids: tuple[int, ...] = ()  # answer tokens forced before the model goes on; part of the completion's text
+    prefix_ids: tuple[
+        int, ...
+    ] = ()  # answer tokens forced before the model goes on; part of the completion's text
     greedy: bool = False  # the likeliest token at every step, whatever the engine's sampling: for probes
 
 
@@ -55,7 +57,9 @@ class EngineInfo:
     name: str  # "vllm", "transformers", "fake"
     version: str
     device: str  # "cpu", "cuda:NVIDIA H100", …
-    seeds: Literal["record", "engine"]  # what a request's seed decides: its record, or nothing (one seed per engine)
+    seeds: Literal[
+        "record", "engine"
+    ]  # what a request's seed decides: its record, or nothing (one seed per engine)
     settings: dict[str, str | int | float | bool] = field(default_factory=dict)
 
 

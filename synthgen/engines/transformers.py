@@ -88,7 +88,9 @@ class TransformersEngine:
         self._device = torch.device(name)
         self._tokenizer = load_tokenizer(place)
         self._slots: dict[str | None, str] = {a: f"adapter_{i}" for i, a in enumerate(adapters or {})}
-        self._model: Any = _load(place, adapters or {}, self._slots, getattr(torch, number)).to(self._device).eval()
+        self._model: Any = (
+            _load(place, adapters or {}, self._slots, getattr(torch, number)).to(self._device).eval()
+        )
         self._active: str | None = None
         self._prefilled: dict[Key, _Prefilled] = {}
         self._batches: dict[Key, _Batch] = {}
@@ -102,7 +104,9 @@ class TransformersEngine:
         for request in requests:
             self._check_adapter(request.adapter)
             if not request.prompt_ids:
-                raise EngineError(f"engine transformers: record {request.id} has an empty prompt; expected tokens")
+                raise EngineError(
+                    f"engine transformers: record {request.id} has an empty prompt; expected tokens"
+                )
         for request in requests:
             key = (request.adapter, request.prompt_ids)
             if key not in self._batches:
@@ -242,7 +246,9 @@ class TransformersEngine:
         rows = RowCache()
         rows.pack([], len(answers), prompt.layers)
         width = max(len(answer) for answer in answers)
-        ids = torch.tensor([[*answer, *[0] * (width - len(answer))] for answer in answers], device=self._device)
+        ids = torch.tensor(
+            [[*answer, *[0] * (width - len(answer))] for answer in answers], device=self._device
+        )
         logits = prompt.logits.expand(len(answers), 1, -1)  # (B, 1, V)
         if width > 1:
             n = rows.length
@@ -282,7 +288,9 @@ def _load(place: str, adapters: Mapping[str, Path], slots: Mapping[str, str], dt
                 )
         except Exception as error:  # shapes, target modules, a broken config
             reason = " ".join(str(error).split())[:200]
-            raise AdapterError(f"adapter {name!r}: {folder} does not fit model {place!r}: {reason}") from error
+            raise AdapterError(
+                f"adapter {name!r}: {folder} does not fit model {place!r}: {reason}"
+            ) from error
     return model
 
 

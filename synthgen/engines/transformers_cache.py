@@ -1,8 +1,8 @@
 """Keys and values of a batch whose rows come and go: rows end in the same column, and begin where they begin.
 
-    column   0 1 2 3 4 5 6        start
-    row 0    p p p p a a a          0      p: prompt, a: answer, .: not looked at
-    row 1    . . p p p p a          2      came two tokens later
+column   0 1 2 3 4 5 6        start
+row 0    p p p p a a a          0      p: prompt, a: answer, .: not looked at
+row 1    . . p p p p a          2      came two tokens later
 """
 
 from __future__ import annotations
