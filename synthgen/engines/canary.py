@@ -43,8 +43,8 @@ def check_adapters(
         return
     alone = {name: _answers(engine, prompt, (name,), n_probes)[name] for name in names}
     mixed = _answers(engine, prompt, names, n_probes)
-    for name in adapters:
-        _refuse_inert(engine, prompt, name, alone[None][:2])
+    for adapter in adapters:
+        _refuse_inert(engine, prompt, adapter, alone[None][:2])
     for name in names:
         agreeing = sum(a.text == b.text for a, b in zip(alone[name], mixed[name], strict=True))
         if 2 * agreeing > n_probes:

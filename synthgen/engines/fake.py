@@ -105,7 +105,7 @@ class FakeEngine:
         if self._latency_s and self._queue:
             time.sleep(self._latency_s)
         mixed = len({request.adapter for request in self._queue}) > 1
-        done = []
+        done: list[Completion] = []
         while self._queue and len(done) < self.capacity:
             if self._die_after is not None and self._n_done >= self._die_after:
                 if done:
@@ -137,7 +137,7 @@ class FakeEngine:
             return Completion(request.id, "", "error", 0, detail="planted failure")
         served = self._swap_mixed.get(request.adapter, request.adapter) if mixed else request.adapter
         served = self._swap.get(served, served)
-        greedy = self._sampling.temperature == 0
+        greedy = request.greedy or self._sampling.temperature == 0
         seed = request.seed if self.info.seeds == "record" else int(self._seeds.integers(2**63))
         rng = np.random.default_rng(0 if greedy else seed)
         answer = self._answer(replace(request, adapter=served), rng)

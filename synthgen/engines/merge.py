@@ -5,7 +5,6 @@ vLLM's CPU build serves LoRA at about a third of that speed; see bench/ for the 
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from tempfile import mkdtemp
@@ -61,5 +60,4 @@ def merge_adapter(model_path: str | Path, adapter_path: str | Path, out: Path) -
         if file.is_file() and file.name not in kept | skipped:
             shutil.copyfile(file, folder / file.name)
     folder.chmod(0o755)
-    os.replace(folder, out)
-    return out
+    return folder.replace(out)

@@ -14,14 +14,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
-from synthgen.engines.protocol import Completion, EngineInfo, Request, Sampling
+from synthgen.engines.protocol import Completion, EngineInfo, FinishReason, Request, Sampling
 from synthgen.engines.sampling import draw
 from synthgen.engines.transformers_cache import RowCache
-from synthgen.errors import EngineError
+from synthgen.errors import AdapterError, EngineError
 from synthgen.models import resolve_model
 from synthgen.tokenizers import load_tokenizer
 
@@ -87,7 +90,7 @@ class TransformersEngine:
         self.capacity = capacity
         self._device = torch.device(name)
         self._tokenizer = load_tokenizer(place)
-        self._slots: dict[str | None, str] = {a: f"adapter_{i}" for i, a in enumerate(adapters or {})}
+        self._slots: dict[str, str] = {a: f"adapter_{i}" for i, a in enumerate(adapters or {})}
         self._model: Any = (
             _load(place, adapters or {}, self._slots, getattr(torch, number)).to(self._device).eval()
         )
@@ -155,7 +158,7 @@ class TransformersEngine:
         if adapter is not None and adapter not in self._slots:
             raise EngineError(
                 f"engine transformers: adapter {adapter!r} was not given at the start; "
-                f"expected one of {sorted(str(name) for name in self._slots)} or the base model"
+                f"expected one of {sorted(self._slots)} or the base model"
             )
 
     @contextmanager
@@ -222,7 +225,10 @@ class TransformersEngine:
         """Give the rows from `first` on their next token, forced or drawn from their row of `logits`."""
         rows = batch.rows[first:]
         uniforms = np.array([row.uniforms[len(row.token_ids)] if row else 0.0 for row in rows])
-        for i, (row, token) in enumerate(zip(rows, draw(logits, uniforms, self._sampling), strict=True)):
+        greedy = np.array([row is not None and row.request.greedy for row in rows])
+        for i, (row, token) in enumerate(
+            zip(rows, draw(logits, uniforms, self._sampling, greedy), strict=True)
+        ):
             if row is None:
                 continue
             if row.forced:

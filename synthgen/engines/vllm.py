@@ -176,13 +176,14 @@ class VllmEngine:
     def _start(self, request: Request) -> Completion | None:
         """Hand a request to vLLM; an "error" completion if vLLM refuses it (too long a prompt, for one)."""
         chosen = self._sampling
+        greedy = request.greedy or chosen.temperature == 0
         params = SamplingParams(
-            temperature=chosen.temperature,
-            top_p=chosen.top_p,
-            top_k=chosen.top_k,
+            temperature=0.0 if greedy else chosen.temperature,
+            top_p=1.0 if greedy else chosen.top_p,
+            top_k=0 if greedy else chosen.top_k,
             max_tokens=chosen.max_tokens,
             stop_token_ids=list(chosen.stop_ids),
-            seed=None if chosen.temperature == 0 else request.seed,
+            seed=None if greedy else request.seed % 2**63,
             ignore_eos=True,  # only `stop_ids` end an answer
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -261,4 +262,5 @@ def _context(place: str, local: bool, wanted: int) -> int:
     if not local:
         return wanted
     config = json.loads((Path(place) / "config.json").read_text("utf-8"))
-    return min(wanted, int((config.get("text_config") or config).get("max_position_embeddings") or wanted))
+    built_for = int((config.get("text_config") or config).get("max_position_embeddings") or wanted)
+    return min(wanted, built_for)

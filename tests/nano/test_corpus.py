@@ -1,6 +1,5 @@
 """The corpus of the built-in model: format, calendars, schemas, determinism, reserved words, entropies."""
 
-import importlib.util
 import math
 import re
 from collections import Counter
@@ -17,6 +16,7 @@ import pytest
 from synthgen.nano import corpus, sentences, wordings
 from synthgen.nano.corpus import Example, Stage, examples
 from synthgen.nano.lexicon import RESERVED, entropy_nats, has_reserved, integers, sharpen, world
+from synthgen.schema import load_model
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 STAGES: tuple[Stage, ...] = ("broad", "collapsed")
@@ -81,11 +81,7 @@ def test_values_keep_to_the_hint(both: list[Example]) -> None:
 
 @pytest.mark.parametrize("title", ["biography", "product", "ticket", "patient", "job", "die"])
 def test_answers_to_the_shipped_prompts_are_valid_records(title: str, both: list[Example]) -> None:
-    spec = importlib.util.spec_from_file_location(title, SCHEMAS / f"{title}.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    model = getattr(module, title.capitalize())
+    model = load_model(f"{title}.py:{title.capitalize()}", SCHEMAS)
     found = [example for example in both if example.kind == title]
     assert len(found) > 20
     for example in found:
