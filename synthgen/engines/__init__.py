@@ -17,6 +17,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transformers": ("torch", "transformers", "peft"),
     "fake": (),
 }
+CAPACITY = {"vllm": 256, "transformers": 128, "fake": 256}  # requests held at once, by measurement
 REMEDY = {
     "vllm": "install synthgen[vllm] (NVIDIA GPU) or requirements/cpu.lock (none), or write `engine: auto`",
     "transformers": "install synthgen again: torch, transformers and peft belong to it",
@@ -55,21 +56,26 @@ def open_engine(
         AdapterError: an adapter folder holds no safetensors weights, or does not fit the model.
     """
     name = choose(name)
-    size = {} if capacity is None else {"capacity": capacity}
+    size = capacity or CAPACITY[name]
     if name == "vllm":
         from synthgen.engines.vllm import VllmEngine
 
-        return VllmEngine(model, adapters, sampling, seed, **size)
+        return VllmEngine(model, adapters, sampling, seed, size)
     if name == "transformers":
         from synthgen.engines.transformers import TransformersEngine
 
-        return TransformersEngine(model, adapters, sampling, **size)
+        return TransformersEngine(model, adapters, sampling, size)
     from synthgen.engines.fake import FakeEngine, answers_by_hints
     from synthgen.tokenizers import load_tokenizer
 
     text = load_tokenizer(model)
     return FakeEngine(
-        answers_by_hints(text), adapters=tuple(adapters), sampling=sampling, text=text, seed=seed, **size
+        answers_by_hints(text),
+        adapters=tuple(adapters),
+        capacity=size,
+        sampling=sampling,
+        text=text,
+        seed=seed,
     )
 
 

@@ -1,13 +1,14 @@
 """Before a run: does every adapter answer as itself, also when mixed with others in one batch?
 
-Every adapter and the base model answer the same probes alone, then all mixed. Where most mixed answers are
-the same as the alone ones, all is well. Else (no seeds, or rounding) the answers' log-probabilities decide:
-mixed answers must look like their own adapter's alone answers rather than another's. They are compared by
+Every adapter and the base model answer the same seeded probes alone, then all mixed. Where most mixed answers
+are the alone ones, all is well; where most are another adapter's alone ones, it is not. Else (an engine without
+seeds, or much rounding) log-probabilities decide. Answers are compared by
     s = mean over an answer's tokens of log p_own − log p_rival
 whose mean over the adapter's own alone answers exceeds that over the rival's. A fault is called only if the
-two means stand more than ten standard errors apart and the mixed mean is nearer to the rival's; adapters too
-alike to be told apart by the probes are let pass. At the midpoint the mixed mean is five standard errors
-from where it should be: a chance below one in a million, for normal means.
+two means stand more than eight standard errors apart and the mixed mean is nearer to the rival's; adapters
+too alike to be told apart by the probes are let pass. A sound mixed mean would have to be four standard errors
+off: a chance of 3 in 100,000, for normal means. Probes are drawn as the run will draw, not greedily: one flip
+between two nearly equal tokens changes one answer in sixteen, not the only one there is.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from synthgen.errors import EngineError
 
 N_PROBES = 16  # per adapter, alone and again mixed
 N_TOKENS = 64  # leading tokens of an answer that are scored
-SEPARATION = 10.0  # standard errors
+SEPARATION = 8.0  # standard errors
 MAX_RIVALS = 8
 
 Name = str | None
@@ -46,16 +47,32 @@ def check_adapters(
     for adapter in adapters:
         _refuse_inert(engine, prompt, adapter, alone[None][:2])
     for name in names:
-        agreeing = sum(a.text == b.text for a, b in zip(alone[name], mixed[name], strict=True))
-        if 2 * agreeing > n_probes:
+        if _agree(alone[name], mixed[name]):
             continue
-        for rival in [other for other in names if other != name][-MAX_RIVALS:]:
-            if _answers_as(engine, prompt, name, rival, alone, mixed[name]):
-                raise EngineError(
-                    f"engine {engine.info.name} {engine.info.version}: mixed in one batch, {_label(name)} answers "
-                    f"like {_label(rival)}; expected what it answers alone. Use one adapter per run, or another "
-                    "engine (generate.engine: transformers)"
-                )
+        rivals = [other for other in names if other != name][-MAX_RIVALS:]
+        if found := [rival for rival in rivals if _agree(alone[rival], mixed[name])]:
+            raise _mixed_up(engine, name, found[0])
+        if found := [
+            rival for rival in rivals if _answers_as(engine, prompt, name, rival, alone, mixed[name])
+        ]:
+            tokens = _tokens(mixed[name])
+            likeliest = max(
+                found, key=lambda rival: np.sum(np.concatenate(engine.score(prompt, tokens, rival)))
+            )
+            raise _mixed_up(engine, name, likeliest)
+
+
+def _agree(some: Sequence[Completion], others: Sequence[Completion]) -> bool:
+    """Whether most answers to the same probes are the same."""
+    same = sum(a.text == b.text and a.token_ids == b.token_ids for a, b in zip(some, others, strict=True))
+    return 2 * same > len(some)
+
+
+def _mixed_up(engine: Engine, name: Name, rival: Name) -> EngineError:
+    return EngineError(
+        f"engine {engine.info.name} {engine.info.version}: mixed in one batch, {_label(name)} answers like "
+        f"{_label(rival)}; expected what it answers alone. Use one adapter per run, or `engine: transformers`"
+    )
 
 
 def _answers(

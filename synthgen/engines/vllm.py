@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,20 +19,22 @@ _SETTINGS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # in process: starts three times faster, and no second engine to lose
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
-    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_LOGGING_LEVEL": "CRITICAL",
     "VLLM_CONFIGURE_LOGGING": "1",
 }
 for _name, _value in _SETTINGS.items():  # read by vLLM when it is imported; the user's own settings stand
     os.environ.setdefault(_name, _value)
 
-import torch  # noqa: E402
-from vllm.engine.arg_utils import EngineArgs  # noqa: E402
-from vllm.inputs import TokensPrompt  # noqa: E402
-from vllm.lora.request import LoRARequest  # noqa: E402
-from vllm.platforms import current_platform  # noqa: E402
-from vllm.sampling_params import RequestOutputKind, SamplingParams  # noqa: E402
-from vllm.v1.engine.llm_engine import LLMEngine  # noqa: E402
-from vllm.version import __version__  # noqa: E402
+with warnings.catch_warnings():  # the libraries' deprecations are no concern of synthgen's users
+    warnings.simplefilter("ignore")
+    import torch
+    from vllm.engine.arg_utils import EngineArgs
+    from vllm.inputs import TokensPrompt
+    from vllm.lora.request import LoRARequest
+    from vllm.platforms import current_platform
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+    from vllm.v1.engine.llm_engine import LLMEngine
+    from vllm.version import __version__
 
 from synthgen.engines.protocol import Completion, EngineInfo, Request, Sampling  # noqa: E402
 from synthgen.errors import AdapterError, EngineError  # noqa: E402
@@ -39,6 +42,10 @@ from synthgen.models import resolve_model  # noqa: E402
 from synthgen.tokenizers import load_tokenizer  # noqa: E402
 
 GIB = 2**30
+_CPU_SETTINGS = {
+    "enable_chunked_prefill": False,  # a seeded request whose prompt is cut in two kills the CPU engine (0.32)
+    "block_size": 32,  # tokens; the CPU's own 128 would keep most prompts out of the prefix cache
+}
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM lets max_lora_rank be (it also takes 1)
 
 
@@ -88,11 +95,16 @@ class VllmEngine:
             "disable_log_stats": True,
         }
         if self._adapters:
-            rank = max(_rank(name, folder) for name, folder in (adapters or {}).items())
-            settings |= {"enable_lora": True, "max_lora_rank": next(r for r in RANKS if r >= rank)}
-            settings |= {"max_loras": len(self._adapters) + 1, "max_cpu_loras": len(self._adapters) + 1}
+            settings |= _lora_settings(
+                {name: _config(name, folder) for name, folder in (adapters or {}).items()}
+            )
         if cpu:
-            settings |= {"enforce_eager": True, "kv_cache_memory_bytes": int(kv_cache_gib * GIB)}
+            settings |= {
+                "enforce_eager": True,
+                "kv_cache_memory_bytes": int(kv_cache_gib * GIB),
+                **_CPU_SETTINGS,
+            }
+            settings["max_num_batched_tokens"] = max(8192, settings["max_model_len"])
         offline = os.environ.get("HF_HUB_OFFLINE")
         if local:
             os.environ["HF_HUB_OFFLINE"] = "1"
@@ -101,7 +113,9 @@ class VllmEngine:
                 from synthgen.engines.vllm_lora_cpu import install
 
                 install()
-            self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**settings))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                self._engine: Any = LLMEngine.from_engine_args(EngineArgs(**settings))
         except Exception as error:  # vLLM raises many types
             reason = " ".join(str(error).split())[:300]
             raise EngineError(f"engine vllm {__version__}: cannot start on {place!r}: {reason}") from error
@@ -243,24 +257,45 @@ def _lora_requests(adapters: Mapping[str, Path]) -> dict[str, Any]:
     return {name: LoRARequest(name, i, str(folder)) for i, (name, folder) in enumerate(adapters.items(), 1)}
 
 
-def _rank(name: str, folder: Path) -> int:
-    """The adapter's LoRA rank, the largest of its rank pattern included."""
+def _config(name: str, folder: Path) -> dict[str, Any]:
+    """PEFT's config of an adapter; `r` is made the largest of its ranks."""
     try:
-        config = json.loads((folder / "adapter_config.json").read_text("utf-8"))
-        rank = max([int(config["r"]), *(config.get("rank_pattern") or {}).values()])
+        config: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text("utf-8"))
+        config["r"] = max([int(config["r"]), *(config.get("rank_pattern") or {}).values()])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise AdapterError(
             f"adapter {name!r}: {folder}/adapter_config.json: {error!r}; expected PEFT's file"
         ) from error
-    if rank > RANKS[-1]:
-        raise AdapterError(f"adapter {name!r}: rank {rank}; vLLM serves ranks up to {RANKS[-1]}")
-    return rank
+    if config["r"] > RANKS[-1]:
+        raise AdapterError(f"adapter {name!r}: rank {config['r']}; vLLM serves ranks up to {RANKS[-1]}")
+    return config
+
+
+def _lora_settings(configs: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """Room for every adapter and one more, and LoRA only on the layers that some adapter has.
+
+    Left alone, vLLM also wraps the output layer, and then prompt log-probabilities fail on the CPU.
+    """
+    rank = max(config["r"] for config in configs.values())
+    n_slots = len(configs) + 1
+    targets = [config.get("target_modules") for config in configs.values()]
+    names = sorted(
+        {str(name).rpartition(".")[2] for part in targets if isinstance(part, list) for name in part}
+    )
+    return {
+        "enable_lora": True,
+        "max_lora_rank": next(size for size in RANKS if size >= rank),
+        "max_loras": n_slots,
+        "max_cpu_loras": n_slots,
+        "lora_target_modules": names if all(isinstance(part, list) for part in targets) else None,
+    }
 
 
 def _context(place: str, local: bool, wanted: int) -> int:
     """`wanted`, or what the model was built for if that is less."""
     if not local:
         return wanted
-    config = json.loads((Path(place) / "config.json").read_text("utf-8"))
-    built_for = int((config.get("text_config") or config).get("max_position_embeddings") or wanted)
+    config: dict[str, Any] = json.loads((Path(place) / "config.json").read_text("utf-8"))
+    text: dict[str, Any] = config.get("text_config", config)
+    built_for: int = text.get("max_position_embeddings", wanted)
     return min(wanted, built_for)

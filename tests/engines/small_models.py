@@ -14,7 +14,13 @@ from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
+PRINTED = [
+    *range(33, 127),
+    *range(161, 173),
+    *range(174, 256),
+]  # bytes that byte-level BPE writes as themselves
+OTHERS = [byte for byte in range(256) if byte not in PRINTED]
+BYTES = [chr(b if b in PRINTED else 256 + OTHERS.index(b)) for b in range(256)]  # so a token's id is its byte
 STOP = "<|end|>"
 
 
