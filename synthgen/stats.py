@@ -82,13 +82,22 @@ def coverage_rarefied(counts: Counts, m: int) -> float:
 
     Raises ValueError unless 1 ≤ m ≤ n.
     """
+    return coverage_curve(counts, [m])[0]
+
+
+def coverage_curve(counts: Counts, sizes: Sequence[int]) -> list[float]:
+    """`coverage_rarefied` at several sizes; raises ValueError unless each is from 1 to n."""
     c = _positive(counts)
-    n = _check_size(c, m)
-    rest = n - c
-    missable = rest >= m  # a value too frequent to be missed counts as one
-    r = rest[missable]
-    log_missed = gammaln(r + 1) - gammaln(r - m + 1) + gammaln(n - m + 1) - gammaln(n + 1)
-    return float(c.size - np.exp(log_missed).sum())
+    values, how_many = np.unique(c, return_counts=True)
+    curve = []
+    for m in sizes:
+        n = _check_size(c, m)
+        rest = n - values
+        missable = rest >= m  # a value too frequent to be missed counts as one
+        r = rest[missable]
+        log_missed = gammaln(r + 1) - gammaln(r - m + 1) + gammaln(n - m + 1) - gammaln(n + 1)
+        curve.append(float(c.size - (how_many[missable] * np.exp(log_missed)).sum()))
+    return curve
 
 
 def entropy_rarefied(counts: Counts, m: int) -> float:
@@ -172,6 +181,10 @@ class Floor:
     def quantile(self, share: float) -> float:
         """The distance that a share of the simulations stays at or below; errs upwards."""
         return float(np.quantile(self.draws, share, method="higher"))
+
+    def p_value(self, value: float) -> float:
+        """Parametric bootstrap: (1 + simulations that reach the value) / (1 + simulations)."""
+        return float((1 + (self.draws >= value - 1e-12).sum()) / (1 + self.draws.size))
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class TuningConfig:
     anchor: Anchor = "full"
     anchor_weight: float = 1.0
     anchor_pool: int = 256  # answers sampled from the base model before tuning
-    anchor_contexts: int = 32  # of them per step
+    anchor_contexts: int = 16  # of them per step
 
     look_every: int | None = None  # steps between looks (held-out, health); None: a quarter of `steps`
     n_heldout: int = 128

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from synthgen.report.figures import Facts
     from synthgen.schema import RecordSchema
 
-__all__ = ["summarise", "write_reports"]
+__all__ = ["TARGET", "declared_in", "summarise", "write_reports"]
+
+TARGET = "_target.json"  # the declared distributions, kept beside report.json so that it can be made again
 
 
 def summarise(
@@ -28,8 +30,8 @@ def summarise(
 ) -> Facts:
     """Measure tables on disk: any Parquet, CSV or JSONL, or a dataset folder of ours.
 
-    In a single dataset folder `base.parquet` is the before, and without `run` the run's figures come from the
-    folder's last report.json.
+    In a single dataset folder `base.parquet` is the before, and without `run` or `reference` the run's figures
+    come from the folder's last report.json and the declared distributions from its _target.json.
 
     Raises:
         RecipeError: no table at a path, or a schema or reference that does not fit it.
@@ -43,6 +45,8 @@ def summarise(
     given = [Path(p) for p in ([paths] if isinstance(paths, Path | str) else paths)]
     folder = given[0] if len(given) == 1 and given[0].is_dir() else None
     base = folder / BASE_TABLE if folder else None
+    if folder and reference is None:
+        reference, reference_draws = declared_in(folder)
     return compute(
         load_table(given),
         fields=None if schema is None else field_infos(schema),
@@ -54,8 +58,25 @@ def summarise(
     )
 
 
+def declared_in(folder: Path) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
+    """The declared distributions beside a dataset, and the draws behind those that are estimates."""
+    file = folder / TARGET
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+        declared = {str(k): {str(v): float(p) for v, p in d["values"].items()} for k, d in raw.items()}
+        return declared, {str(k): int(d["draws"]) for k, d in raw.items() if d["draws"] is not None}
+    except FileNotFoundError:
+        return {}, {}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        from synthgen.errors import RecipeError
+
+        raise RecipeError(
+            f"{file}: expected {{field: {{draws, values}}}}; remove it, or give --recipe"
+        ) from None
+
+
 def write_reports(facts: Facts, out: Path) -> list[Path]:
-    """Write report.json, report.html and the dataset card README.md into a folder, each atomically.
+    """Write report.json, report.html, the dataset card README.md and _target.json into a folder, each atomically.
 
     A README.md that synthgen did not write is left alone, and missing from the list returned.
 
@@ -70,6 +91,12 @@ def write_reports(facts: Facts, out: Path) -> list[Path]:
     }
     if card.may_replace(out / "README.md"):
         texts["README.md"] = card.render(facts)
+    if facts.reference:
+        declared = {
+            name: {"draws": facts.reference_draws.get(name), "values": values}
+            for name, values in facts.reference.items()
+        }
+        _write(out / TARGET, json.dumps(declared, ensure_ascii=False) + "\n")
     return [_write(out / name, text) for name, text in texts.items()]
 
 

@@ -43,6 +43,8 @@ def render(facts: Facts) -> str:
         "## Figures",
         _figures(facts),
         _most_frequent(facts),
+        "\n".join(f"- {_plain(line)}" for line in (w.dependence(facts), w.drift(facts)) if line),
+        _texts(facts),
         _adapters(facts),
         "## Limits",
         _limits(facts),
@@ -128,6 +130,16 @@ def _most_frequent(facts: Facts) -> str:
     rows = [["field", "most frequent values"], ["---", "---"]]
     rows += [[entry.info.label, _tops(entry)] for entry in facts.fields if entry.info.kind != "text"]
     return "\n".join(f"| {' | '.join(_cell(c) for c in row)} |" for row in rows)
+
+
+def _texts(facts: Facts) -> str:
+    lines = []
+    for entry in facts.fields:
+        new, old = entry.after.text, entry.before.text if entry.before else None
+        if new is not None:
+            figures = ", ".join(f"{name} {w.text_figure(old, new, name)}" for name in w.TEXT_FIGURES)
+            lines.append(f"- {_plain(entry.info.label)}: {_plain(figures)}")
+    return "\n".join(lines)
 
 
 def _tops(entry: FieldFacts) -> str:

@@ -6,11 +6,9 @@ One owner for every figure: terminal, HTML, card and JSON only read these. `chec
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
-from synthgen import stats
 from synthgen.errors import SynthgenError
 from synthgen.report.reliability import RunFacts
 
@@ -64,6 +62,7 @@ class TargetFacts:
     wasserstein: float | None  # in the unit of the values (days for dates); ordered fields only
     share_outside: float  # of records whose value has target probability 0
     n_unseen: int  # target values that no record has
+    p_value: float  # of the TV distance: parametric bootstrap, (1 + simulated ≥ observed)/(1 + simulated)
 
     @property
     def state(self) -> State:
@@ -95,7 +94,7 @@ class Sample:
     perplexity: float  # exp of the Chao–Wang–Jost entropy
     sample_coverage: float  # Good–Turing
     chao1: float
-    rarefied: dict[str, float]  # expected coverage among the first m = "100", "1000", … draws
+    rarefied: dict[str, float]  # expected coverage of m = "10", "20", "50", "100", … of the draws
     top: tuple[TopValue, ...]
     text: TextFigures | None = None
 
@@ -106,9 +105,13 @@ class TextFigures:
 
     n_records: int
     mean_chars: float
-    mean_words: float
+    mean_words: float  # whitespace-separated, like every token here
     distinct_1: float
     distinct_2: float
+    compression: float  # bytes per byte after zlib, all texts in one stream
+    repeated_5grams: float  # share of 5-word sequences that stand in more than one record
+    near_duplicates: float  # share of records at least 0.8 alike to another one
+    openings: tuple[TopValue, ...]  # first three words, most repeated first
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,67 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Novelty:
+    """How much of a column stands in the tuples that the model was tuned on."""
+
+    n_seen: int  # distinct values in those tuples
+    share_of_records: float
+    share_of_values: float
+    nearest: float | None = None  # text only: mean similarity to the most alike tuned text
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place on the map and how many records name it."""
+
+    name: str
+    longitude: float  # degrees east
+    latitude: float  # degrees north
+    n: int
+
+
+@dataclass(frozen=True)
+class Places:
+    """The most frequent places of a column; the rest is counted."""
+
+    points: tuple[Place, ...]
+    n_placed: int  # records whose place is known, drawn or not
+    n_unknown: int
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """How much one column tells of another, or of the record order, beside what independence would show."""
+
+    a: str
+    b: str  # empty: the record order, in ten blocks
+    mutual_information: float  # plug-in, nats
+    corrected: float  # less its mean under independence, not below 0
+    cramers_v: float  # bias-corrected, 0 to 1
+    p_value: float
+    is_simulated: bool  # the null by random tables with the same margins; else by the χ² law
+    n_tests: int  # tests of the same family, for the limit 5 %/n_tests
+    worst_block: int | None = None  # of the record order: the block furthest from the whole, from 1
+    worst_tv: float | None = None
+
+    @property
+    def is_real(self) -> bool:
+        """Whether noise alone does not explain it, the whole family of tests considered."""
+        return self.p_value < 0.05 / self.n_tests
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Dependence between columns and along the record order, from a random sample of rows."""
+
+    n: int  # rows used
+    fields: tuple[str, ...]  # in the table's order
+    grouped: dict[str, str]  # how columns of many values were made few
+    pairs: tuple[Dependence, ...]
+    drift: tuple[Dependence, ...]
+
+
+@dataclass(frozen=True)
 class FieldFacts:
     """Everything known of one column, declared or derived."""
 
@@ -153,6 +217,8 @@ class FieldFacts:
     target_before: TargetFacts | None = None  # of the untuned model's sample
     no_target: str | None = None  # why there is none although one was declared
     chart: Chart | None = None
+    novelty: Novelty | None = None
+    places: Places | None = None
 
     @property
     def verdict(self) -> str:
@@ -172,6 +238,11 @@ class Facts:
     run: RunFacts
     seed: int
     skipped: dict[str, str] = field(default_factory=dict)  # columns not reported, and why
+    joint: Joint | None = None
+    seen_records: float | None = None  # share of records whose tuned fields are together a tuned tuple
+    # The declared distributions themselves: kept beside report.json, not in it.
+    reference: dict[str, dict[str, float]] = field(default_factory=dict, compare=False, repr=False)
+    reference_draws: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def worst_field(self) -> str:
@@ -228,7 +299,8 @@ class Facts:
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON types; `from_dict` reads them back. The verdicts are spelled out for other readers."""
-        plain = asdict(self)
+        plain = asdict(replace(self, reference={}, reference_draws={}))
+        del plain["reference"], plain["reference_draws"]
         for entry, record in zip(self.fields, plain["fields"], strict=True):
             record["verdict"] = entry.verdict
         return {
@@ -255,72 +327,9 @@ class Facts:
 
     def check(self) -> None:
         """Raise SynthgenError, naming field and figure, for anything that cannot be."""
-        self.run.check()
-        if self.run.accepted is not None and self.run.accepted != self.n_records:
-            raise SynthgenError(f"run: accepted {self.run.accepted}, but the table has {self.n_records} rows")
-        for entry in self.fields:
-            name = entry.info.name
-            _check_sample(entry.after, f"{name}, after", self.n_records)
-            if entry.before is not None:
-                _check_sample(entry.before, f"{name}, before", self.n_before)
-            if entry.at_equal_n is not None:
-                _check_equal_n(entry.at_equal_n, f"{name}, at equal n")
-            for facts, when in ((entry.target, "after"), (entry.target_before, "before")):
-                if facts is not None:
-                    _check_target(facts, f"{name}, {when}")
+        from synthgen.report.checks import check_facts
 
-
-def _check_sample(sample: Sample, where: str, n: int | None) -> None:
-    if sample.n != n:
-        raise SynthgenError(f"{where}: counts add up to {sample.n}, the table has {n} rows; counts were lost")
-    if not 1 <= sample.coverage <= sample.n:
-        raise SynthgenError(
-            f"{where}: coverage {sample.coverage} of {sample.n} records; expected 1 to {sample.n}"
-        )
-    stats.check_entropy(sample.entropy_plugin, sample.coverage, where)
-    _shares(where, [("sample coverage", sample.sample_coverage)])
-    _shares(where, [(f"share of {short(t.value)!r}", t.share) for t in sample.top])
-    if sum(t.n for t in sample.top) > sample.n:
-        raise SynthgenError(f"{where}: top values count {sum(t.n for t in sample.top)} of {sample.n} records")
-    for top in sample.top:
-        if not math.isclose(top.share, top.n / sample.n, rel_tol=1e-9):
-            raise SynthgenError(
-                f"{where}: share of {short(top.value)!r} is {top.share:g}, not {top.n}/{sample.n}"
-            )
-    if sample.text is not None:
-        _shares(where, [("distinct-1", sample.text.distinct_1), ("distinct-2", sample.text.distinct_2)])
-
-
-def _check_equal_n(equal: EqualN, where: str) -> None:
-    for coverage, entropy, when in (
-        (equal.coverage_before, equal.entropy_before, "before"),
-        (equal.coverage_after, equal.entropy_after, "after"),
-    ):
-        if not 1 - 1e-6 <= coverage <= equal.n + 1e-6:
-            raise SynthgenError(
-                f"{where}, {when}: coverage {coverage:g} of {equal.n}; expected 1 to {equal.n}"
-            )
-        # the mean entropy of subsamples is at most ln of their mean coverage (Jensen)
-        if not -1e-9 <= entropy <= math.log(max(coverage, 1.0)) + 1e-6:
-            stats.check_entropy(entropy, coverage, f"{where}, {when}")
-
-
-def _check_target(facts: TargetFacts, where: str) -> None:
-    _shares(where, [("TV", facts.tv.value or 0.0), ("share outside the target", facts.share_outside)])
-    if (facts.js.value or 0.0) > math.log(2) + 1e-9:
-        raise SynthgenError(f"{where}: JS {facts.js.value:g} nats; it cannot pass ln 2")
-    if facts.share_outside - 1e-9 > (facts.tv.value or 0.0):
-        raise SynthgenError(
-            f"{where}: TV {facts.tv.value:g} is below the share outside, {facts.share_outside:g}"
-        )
-    if facts.kl.value is None and facts.share_outside == 0:
-        raise SynthgenError(f"{where}: KL is infinite although no record lies outside the target")
-
-
-def _shares(where: str, shares: Iterable[tuple[str, float]]) -> None:
-    for what, share in shares:
-        if not -1e-12 <= share <= 1 + 1e-12:
-            raise SynthgenError(f"{where}: {what} is {share:g}; a share lies between 0 and 1")
+        check_facts(self)
 
 
 def written(distance: float | None) -> str:

@@ -11,13 +11,12 @@ from html import escape
 from importlib.resources import files
 
 from synthgen.report import wording as w
-from synthgen.report.figures import Chart, Facts, FieldFacts, Sample, TopValue, short
+from synthgen.report.figures import Dependence, Facts, Joint, Sample
+from synthgen.report.panels import definitions, panel
+from synthgen.report.pictures import tuning_curve, world_map
 from synthgen.report.reliability import AdapterFacts, Exact
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-_CHIPS = {"within noise": ("good", "●"), "borderline": ("fair", "◐"), "off": ("bad", "▲")}
-_SAME_SCALE = 6.0  # up to this ratio of tallest bars, before and after share one scale
-_NAMED_BARS = 5
 
 
 def render(facts: Facts) -> str:
@@ -31,8 +30,10 @@ def render(facts: Facts) -> str:
         _numbers(facts),
         _legend(facts),
         '<section class="panels" aria-label="Fields, worst first">',
-        *(_panel(entry) for entry in facts.fields),
+        *(panel(entry) for entry in facts.fields),
         "</section>",
+        _maps(facts),
+        _joint(facts),
         _adapters(facts.run.adapters),
         _every_figure(facts),
         _reliability(facts),
@@ -62,7 +63,7 @@ def _numbers(facts: Facts) -> str:
         pairs.append(("records per second", f"{run.records_per_s:,.0f}"))
     if run.elapsed_s is not None:
         pairs.append(("time", w.seconds(run.elapsed_s)))
-    return f'<dl class="numbers">{_definitions(pairs)}</dl>'
+    return f'<dl class="numbers">{definitions(pairs)}</dl>'
 
 
 def _legend(facts: Facts) -> str:
@@ -84,116 +85,52 @@ def _legend(facts: Facts) -> str:
     return f'<div class="legend">{"".join(keys)}</div>'
 
 
-# ── one field ─────────────────────────────────────────────────────────────────────────────────────
+# ── places and dependence ─────────────────────────────────────────────────────────────────────────
 
 
-def _panel(entry: FieldFacts) -> str:
-    derived = "<small>derived</small>" if entry.info.derived else ""
-    parts = [
-        f'<article class="panel"><header><h3>{escape(entry.info.label)}{derived}</h3>{_chip(entry)}</header>',
-        _pictures(entry.chart) if entry.chart else "",
-        f'<dl class="figures">{_definitions(_panel_figures(entry))}</dl>',
-        _tops(entry),
-        f'<p class="note">{escape(entry.no_target)}</p>' if entry.no_target else "",
-        "</article>",
-    ]
+def _maps(facts: Facts) -> str:
+    found = [(entry.info.label, entry.places) for entry in facts.fields if entry.places is not None]
+    if not found:
+        return ""
+    label, places = max(found, key=lambda pair: len(pair[1].points))  # of city and country, the finer
+    return (
+        f'<h2>{escape(label)} on the map</h2>{world_map(places, label)}<p class="note">{w.placed(places)}</p>'
+    )
+
+
+def _joint(facts: Facts) -> str:
+    if facts.joint is None:
+        return ""
+    parts = [f"<h2>Between fields, and along the record order</h2><p>{escape(w.dependence(facts))}</p>"]
+    if facts.joint.pairs:
+        parts.append(_heat(facts, facts.joint))
+    parts.append(f"<p>{escape(w.drift(facts))}</p>")
+    parts.append(f'<p class="note">{escape(w.joint_note(facts))}</p>')
     return "".join(parts)
 
 
-def _chip(entry: FieldFacts) -> str:
-    if entry.target is None:
-        return '<span class="chip">no target</span>'
-    tone, mark = _CHIPS[entry.target.state]
-    return f'<span class="chip {tone}"><span aria-hidden="true">{mark}</span> {escape(entry.verdict)}</span>'
-
-
-def _panel_figures(entry: FieldFacts) -> list[tuple[str, str]]:
-    pairs = [("coverage", w.coverage(entry)), ("entropy, nats", w.entropy(entry))]
-    if entry.target is not None:
-        pairs += [("TV to target", w.tv(entry)), ("noise floor", w.floor(entry.target.tv))]
-    new, old = entry.after.text, entry.before.text if entry.before else None
-    if new is not None:
-        pairs.append(
-            ("distinct-1", w.arrow(w.distance(old.distinct_1) if old else "", w.distance(new.distinct_1)))
-        )
-        pairs.append(("mean words", w.arrow(f"{old.mean_words:.1f}" if old else "", f"{new.mean_words:.1f}")))
-    return pairs
-
-
-def _pictures(chart: Chart) -> str:
-    """Before and after side by side; on one scale where both can be seen on it."""
-    old = [bar.before for bar in chart.bars if bar.before is not None]
-    targets = [bar.target for bar in chart.bars if bar.target is not None]
-    new_top = max([bar.after for bar in chart.bars] + targets)
-    old_top = max(old + targets, default=0.0)
-    if old and max(new_top, old_top) <= _SAME_SCALE * min(new_top, old_top):
-        new_top = old_top = max(new_top, old_top)
-    pictures = [_picture(chart, "before", old_top)] if old else []
-    pictures.append(_picture(chart, "after", new_top, enlarged=old_top / new_top if old else 1.0))
-    return f'<div class="pair">{"".join(pictures)}</div>'
-
-
-def _picture(chart: Chart, which: str, scale: float, enlarged: float = 1.0) -> str:
-    values = [getattr(bar, which) or 0.0 for bar in chart.bars]
-    slot, scale = 100 / len(values), (scale or 1.0) * 1.04
-    gap = 0.3 if len(values) <= 12 else 0.16
-    shapes = ['<line class="top" x1="0" x2="100%" y1="3.85%" y2="3.85%"/>']
-    for i, (bar, value) in enumerate(zip(chart.bars, values, strict=True)):
-        height = 100 * value / scale
-        shapes.append(
-            f'<rect class="{which}" x="{(i + gap / 2) * slot:.3f}%" y="{100 - height:.2f}%" '
-            f'width="{(1 - gap) * slot:.3f}%" height="{height:.2f}%">'
-            f"<title>{escape(short(bar.label))}: {_percent(value)}</title></rect>"
-        )
-    for i, bar in enumerate(chart.bars):
-        if bar.target is not None:
-            y = f"{100 - 100 * bar.target / scale:.2f}%"
-            shapes.append(
-                f'<line class="target" x1="{i * slot:.3f}%" x2="{(i + 1) * slot:.3f}%" y1="{y}" y2="{y}"/>'
-            )
-    lens = f", {enlarged:.0f}×" if enlarged > 1.5 else ""
-    caption = f"<figcaption><b>{which}</b><span>top line {_percent(scale / 1.04)}{lens}</span></figcaption>"
-    label = escape(_spoken(chart, which, values), quote=True)
-    svg = f'<svg role="img" aria-label="{label}">{"".join(shapes)}</svg>'
-    return f"<figure>{caption}{svg}{_axis(chart)}</figure>"
-
-
-def _spoken(chart: Chart, which: str, values: Sequence[float]) -> str:
-    """The picture in words: its three tallest bars, and the target's."""
-    tallest = sorted(zip(values, chart.bars, strict=True), key=lambda pair: -pair[0])[:3]
-    parts = []
-    for value, bar in tallest:
-        target = "" if bar.target is None else f" (target {_percent(bar.target)})"
-        parts.append(f"{short(bar.label)} {_percent(value)}{target}")
-    return f"{which}, {len(values)} bars, tallest: {', '.join(parts)}"
-
-
-def _axis(chart: Chart) -> str:
-    labels = [bar.label for bar in chart.bars]
-    if chart.kind == "ranks":
-        ends = f"<span>most common</span><span>rank {len(labels)}</span>"
-        return f'<div class="axis">{ends}</div>'
-    if len(labels) <= _NAMED_BARS:
-        spans = "".join(f'<span title="{escape(v, quote=True)}">{escape(short(v))}</span>' for v in labels)
-        return f'<div class="axis each">{spans}</div>'
-    ends = "".join(f"<span>{escape(short(label, 18))}</span>" for label in (labels[0], labels[-1]))
-    return f'<div class="axis">{ends}</div>'
-
-
-def _tops(entry: FieldFacts) -> str:
-    stacked = " stacked" if entry.info.kind == "text" else ""
-    lists = [_top_list("most frequent before", entry.before.top)] if entry.before else []
-    lists.append(_top_list("most frequent after" if entry.before else "most frequent", entry.after.top))
-    return f'<div class="tops{stacked}">{"".join(lists)}</div>'
-
-
-def _top_list(title: str, tops: Iterable[TopValue]) -> str:
-    items = "".join(
-        f'<li><span title="{escape(short(t.value, 300), quote=True)}">{escape(short(t.value, 120))}</span>'
-        f"<span>{w.count(t.n)} · {w.share(t.share)}</span></li>"
-        for t in tops
+def _heat(facts: Facts, joint: Joint) -> str:
+    """Cramér's V of every pair, darker where one field tells more of the other; ringed where it is real."""
+    found = {frozenset((pair.a, pair.b)): pair for pair in joint.pairs}
+    labels = [facts.field(name).info.label for name in joint.fields]
+    head = "".join(f'<th scope="col"><span>{escape(label)}</span></th>' for label in labels[:-1])
+    rows = []
+    for i, name in enumerate(joint.fields[1:], start=1):
+        cells = [_heat_cell(found[frozenset((name, other))]) for other in joint.fields[:i]]
+        blanks = "<td></td>" * (len(joint.fields) - 1 - i)
+        rows.append(f'<tr><th scope="row">{escape(labels[i])}</th>{"".join(cells)}{blanks}</tr>')
+    return (
+        '<div class="scroll" tabindex="0" role="region" aria-label="Cramér\'s V between fields">'
+        f'<table class="heat"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
-    return f"<div><p>{title}</p><ol>{items}</ol></div>"
+
+
+def _heat_cell(pair: Dependence) -> str:
+    share = round(100 * pair.cramers_v)
+    tone = " strong" if share >= 55 else ""
+    mark = " real" if pair.is_real else ""
+    title = f"{pair.a} and {pair.b}: {w.nats(pair.corrected)} nats, p {w.p_value(pair.p_value)}"
+    return f'<td class="cell{tone}{mark}" style="--v:{share}%" title="{escape(title)}">{w.association(pair)}</td>'
 
 
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────
@@ -216,7 +153,9 @@ def _adapters(adapters: Sequence[AdapterFacts]) -> str:
     if not rows:
         return ""
     heads = ["adapter", "part", "exact KL", "leak", "shape"]
-    return f"<h2>Adapters: exact distance to the target, before → after</h2>{_table(heads, rows)}"
+    curves = "".join(f'<div class="panel">{c}</div>' for a in adapters if (c := tuning_curve(a)))
+    curves = f'<div class="panels curves">{curves}</div>' if curves else ""
+    return f"<h2>Adapters: exact distance to the target, before → after</h2>{curves}{_table(heads, rows)}"
 
 
 def _exact(old: Exact | None, new: Exact, name: str) -> str:
@@ -236,7 +175,9 @@ def _every_figure(facts: Facts) -> str:
         "exp H",
         "sample coverage",
     ]
-    heads += ["Chao1", "TV", "floor", "JS", "floor", "KL", "floor", "outside"] if facts.tested else ["Chao1"]
+    heads += (
+        ["Chao1", "TV", "floor", "p", "JS", "floor", "KL", "floor", "outside"] if facts.tested else ["Chao1"]
+    )
     rows = []
     for entry in facts.fields:
         for sample, target, when in (
@@ -247,9 +188,10 @@ def _every_figure(facts: Facts) -> str:
                 continue
             row = [entry.info.label, when, *_sample_cells(sample)]
             if facts.tested and target is None:
-                row += [""] * 7
+                row += [""] * 8
             elif target is not None:
-                for distance in (target.tv, target.js, target.kl):
+                row += [w.distance(target.tv.value), w.floor(target.tv), w.p_value(target.p_value)]
+                for distance in (target.js, target.kl):
                     row += [w.distance(distance.value), w.floor(distance)]
                 row.append(w.share(target.share_outside))
             rows.append(row)
@@ -279,6 +221,7 @@ def _reliability(facts: Facts) -> str:
         ("model", run.model),
         ("engine", run.engine),
         ("seed", None if run.seed is None else str(run.seed)),
+        ("records seen in tuning", None if facts.seen_records is None else w.share(facts.seen_records)),
         ("attempted", None if run.attempted is None else w.count(run.attempted)),
         ("accepted", None if run.accepted is None else w.count(run.accepted)),
         ("rejected", None if run.rejected is None else w.count(run.rejected)),
@@ -307,7 +250,7 @@ def _flat(value: object) -> str:
 
 
 def _method() -> str:
-    return f'<h2>How it is computed</h2><dl class="method">{_definitions(w.METHOD)}</dl>'
+    return f'<h2>How it is computed</h2><dl class="method">{definitions(w.METHOD)}</dl>'
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -317,11 +260,3 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-
-
-def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
-    return "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in pairs)
-
-
-def _percent(value: float) -> str:
-    return f"{value * 100:.1f} %" if value < 0.0995 else f"{value * 100:.0f} %"

@@ -34,12 +34,15 @@ class AdapterFacts:
     steps: int | None = None
     stopped_by: str | None = None
     details: Mapping[str, object] = field(default_factory=dict)
+    curve: tuple[tuple[float, float, float | None, float | None], ...] = ()  # step, loss, optimum, KL
 
     @classmethod
     def from_mapping(cls, name: str, raw: Mapping[str, object]) -> AdapterFacts:
-        """Read one entry of `adapters`: before/after {kl, leak, shape, fields}, share, steps, stopped_by."""
+        """Read one entry of `adapters`: before/after {kl, leak, shape, fields}, share, steps, stopped_by, curve."""
         steps, stopped_by = raw.get("steps"), raw.get("stopped_by")
-        known = {"name", "before", "after", "share", "steps", "stopped_by"}
+        known = {"name", "before", "after", "share", "steps", "stopped_by", "curve"}
+        raw_curve = raw.get("curve")
+        curve = raw_curve if isinstance(raw_curve, list | tuple) else ()
         return cls(
             name,
             _exact(raw.get("before"), f"adapter {name}, before"),
@@ -48,6 +51,7 @@ class AdapterFacts:
             None if steps is None else int(str(steps)),
             None if stopped_by is None else str(stopped_by),
             {k: v for k, v in raw.items() if k not in known and isinstance(v, str | int | float | bool)},
+            tuple(_step(entry, f"adapter {name}, curve") for entry in curve),
         )
 
 
@@ -163,6 +167,16 @@ def _number(raw: object, where: str) -> float | None:
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not math.isfinite(raw):
         raise SynthgenError(f"{where}: expected a finite number, found {raw!r}")
     return float(raw)
+
+
+def _step(raw: object, where: str) -> tuple[float, float, float | None, float | None]:
+    """[step, loss, optimum, kl], of which the last two may be missing or null."""
+    if not isinstance(raw, list | tuple) or not 2 <= len(raw) <= 4:
+        raise SynthgenError(f"{where}: expected [step, loss, optimum, kl], found {raw!r}")
+    step, loss, optimum, kl = (_number(value, where) for value in [*raw, None, None][:4])
+    if step is None or loss is None:
+        raise SynthgenError(f"{where}: a step without number or loss: {raw!r}")
+    return step, loss, optimum, kl
 
 
 def _mapping(raw: object) -> Mapping[object, object]:

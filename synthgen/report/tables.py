@@ -165,14 +165,20 @@ def sample_rows(
     """The texts of m of n rows, the same for each column, drawn without replacement; gaps are left out."""
     if not columns:
         return {}
-    chosen = pl.Series("_row", np.sort(rng.choice(n, size=m, replace=False)).astype(np.uint32))
-    rows = (
-        table.select(pl.col(c).cast(pl.String) for c in columns)
-        .with_row_index("_row")
-        .filter(pl.col("_row").is_in(chosen.implode()))
-        .collect(engine="streaming")
-    )
+    rows = sample_frame(table.select(pl.col(c).cast(pl.String) for c in columns), columns, n, m, rng)
     return {c: rows[c].drop_nulls().to_list() for c in columns}
+
+
+def sample_frame(
+    table: pl.LazyFrame, columns: Sequence[str], n: int, m: int, rng: np.random.Generator
+) -> pl.DataFrame:
+    """m of n rows, drawn without replacement, in the order of `_id` where the table has it, else of the rows."""
+    wanted = [*columns, *(["_id"] if "_id" in table.collect_schema() and "_id" not in columns else [])]
+    rows = table.select(wanted).with_row_index("_row")
+    if m < n:
+        chosen = pl.Series("_row", np.sort(rng.choice(n, size=m, replace=False)).astype(np.uint32))
+        rows = rows.filter(pl.col("_row").is_in(chosen.implode()))
+    return rows.collect(engine="streaming").sort("_id" if "_id" in wanted else "_row").select(columns)
 
 
 def text_lengths(table: pl.LazyFrame, columns: Sequence[str]) -> dict[str, tuple[float, float]]:

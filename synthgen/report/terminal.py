@@ -198,6 +198,7 @@ def _notes(facts: Facts) -> list[str]:
         notes.append(f"coverage and entropy (nats): untuned → tuned, {w.compared_at(facts)}")
     if facts.tested:
         notes.append("floor: 95 % of as many draws from the target itself stay at or below it")
+    notes += [line for line in (w.dependence(facts), w.drift(facts)) if line]
     notes += [f"{f.info.label}: {f.no_target}" for f in facts.fields if f.no_target]
     notes += [f"{name} is left out: {why}" for name, why in facts.skipped.items()]
     return notes

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from synthgen.report.figures import Distance, Facts, FieldFacts, TargetFacts
+from synthgen.report.figures import (
+    Dependence,
+    Distance,
+    Facts,
+    FieldFacts,
+    Novelty,
+    Places,
+    TargetFacts,
+    TextFigures,
+)
 from synthgen.report.figures import written as distance
 
-__all__ = [
-    "METHOD",
-    "MISSING",
-    "arrow",
-    "compared_at",
-    "count",
-    "coverage",
-    "distance",
-    "entropy",
-    "floor",
-    "nats",
-]
-__all__ += ["seconds", "sentence", "share", "tv", "verdicts"]
+__all__ = ["METHOD", "MISSING", "TEXT_FIGURES", "arrow", "association", "compared_at", "count", "coverage"]
+__all__ += ["dependence", "distance", "drift", "entropy", "floor", "joint_note", "nats", "novelty", "p_value"]
+__all__ += ["placed", "seconds", "sentence", "share", "text_figure", "tv", "verdicts"]
 MISSING = "–"
 
 # What each figure is, for whoever reads a report without this project at hand.
@@ -35,6 +34,11 @@ METHOD = (
     ),
     ("sample coverage", "Good–Turing, 1 − f1/n: the share of the source's mass on values already seen."),
     (
+        "p",
+        "Goodness of fit by parametric bootstrap: how often as many draws from the declared target show at least "
+        "this TV, (1 + simulated that do)/(1 + simulated). One p-value per field: of many, some are small by chance.",
+    ),
+    (
         "TV, JS, KL",
         "Distance between the data and the declared target. TV = ½ Σ |p̂ − p|, the share of records that "
         "would have to change; JS and KL(data ‖ target) in nats. KL is infinite when a record lies outside.",
@@ -51,8 +55,24 @@ METHOD = (
         "outside the target set, shape how it is spread inside.",
     ),
     (
-        "distinct-1, distinct-2",
-        "Distinct whitespace tokens, or pairs of them, over all, from equal numbers of records.",
+        "text",
+        "Tokens are separated by white space; before and after have the same number of records, 1,000 at most. "
+        "distinct-1, distinct-2: different tokens, or pairs of them, over all. Compression: UTF-8 bytes per byte "
+        "after zlib. Repeated 5-grams: share of sequences of five tokens that also stand in another record. "
+        "Near-duplicates: share of records whose 5-character shingles overlap by a Jaccard index of 0.8 or more "
+        "with another record's. Openings: the first three tokens.",
+    ),
+    (
+        "dependence",
+        "Mutual information I = Σ p̂(a,b) ln p̂(a,b)/p̂(a)p̂(b), less its mean under independence. Cramér's V, "
+        "bias-corrected (Bergsma 2013), from 0 to 1. Tested by the χ² law of 2n·I where all expected counts "
+        "reach 5, else by 200 random tables with the same margins and a gamma curve through their mean and "
+        "variance. Called real below 5 % over the number of pairs; drift, below 5 % over the number of fields.",
+    ),
+    (
+        "novelty",
+        "Share of records, and of distinct values, that stand in the tuples the model was tuned on. For text: the "
+        "mean Jaccard index of 5-character shingles with the most alike tuned text, 500 of each at most.",
     ),
 )
 
@@ -140,3 +160,99 @@ def verdicts(facts: Facts) -> str:
         return "no field has a declared target"
     within = sum(entry.target is not None and entry.target.state == "within noise" for entry in facts.tested)
     return f"{within} of {len(facts.tested)} fields with a target within noise"
+
+
+# ── text, novelty, places, dependence ─────────────────────────────────────────────────────────────
+
+TEXT_FIGURES = {
+    "mean characters": "mean_chars",
+    "mean tokens": "mean_words",
+    "distinct-1": "distinct_1",
+    "distinct-2": "distinct_2",
+    "compression": "compression",
+    "repeated 5-grams": "repeated_5grams",
+    "near-duplicates": "near_duplicates",
+}
+
+
+def text_figure(before: TextFigures | None, after: TextFigures, name: str) -> str:
+    """One figure of a text column, before → after."""
+
+    def write(figures: TextFigures) -> str:
+        value = float(getattr(figures, TEXT_FIGURES[name]))
+        if name in ("repeated 5-grams", "near-duplicates"):
+            return share(value)
+        return distance(value) if name.startswith("distinct") else f"{value:.1f}"
+
+    return arrow(write(before) if before else "", write(after))
+
+
+def novelty(figures: Novelty) -> list[tuple[str, str]]:
+    """What was seen in tuning."""
+    pairs = [
+        ("records seen in tuning", share(figures.share_of_records)),
+        ("values seen in tuning", share(figures.share_of_values)),
+    ]
+    if figures.nearest is not None:
+        pairs.append(("likeness to tuned text", distance(figures.nearest)))
+    return pairs
+
+
+def placed(places: Places) -> str:
+    """How much of a field the map shows."""
+    total = places.n_placed + places.n_unknown
+    drawn = sum(place.n for place in places.points)
+    text = f"{share(places.n_placed / total)} of {count(total)} records name a place known to GeoNames"
+    if drawn < places.n_placed:
+        return f"{text}; the {count(len(places.points))} most frequent places are drawn."
+    return f"{text}: {count(len(places.points))} places."
+
+
+def association(pair: Dependence) -> str:
+    """Cramér's V, two decimals."""
+    return f"{pair.cramers_v:.2f}"
+
+
+def p_value(value: float) -> str:
+    """A p-value, three decimals."""
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def dependence(facts: Facts) -> str:
+    """How many pairs of fields depend on each other, and the strongest."""
+    if facts.joint is None or not facts.joint.pairs:
+        return ""
+    real = sorted((p for p in facts.joint.pairs if p.is_real), key=lambda p: (-p.cramers_v, p.a, p.b))
+    total = len(facts.joint.pairs)
+    if not real:
+        return f"dependence: none seen in {total} pairs of fields"
+    listed = ", ".join(
+        f"{facts.field(p.a).info.label} × {facts.field(p.b).info.label} {association(p)}" for p in real[:3]
+    )
+    return f"dependence: {len(real)} of {total} pairs of fields; strongest (Cramér's V): {listed}"
+
+
+def drift(facts: Facts) -> str:
+    """Whether any field changes along the record order."""
+    if facts.joint is None or not facts.joint.drift:
+        return ""
+    real = sorted((d for d in facts.joint.drift if d.is_real), key=lambda d: -(d.worst_tv or 0.0))
+    total = len(facts.joint.drift)
+    if not real:
+        return f"drift: none seen in {total} fields, over ten blocks of the record order"
+    listed = ", ".join(
+        f"{facts.field(d.a).info.label} (block {d.worst_block} of 10 off by TV {distance(d.worst_tv)})"
+        for d in real[:3]
+    )
+    return f"drift along the record order: {len(real)} of {total} fields: {listed}"
+
+
+def joint_note(facts: Facts) -> str:
+    """What the dependence was computed on."""
+    if facts.joint is None:
+        return ""
+    how: dict[str, list[str]] = {}
+    for name, grouping in facts.joint.grouped.items():
+        how.setdefault(grouping, []).append(facts.field(name).info.label)
+    grouped = "; ".join(f"{', '.join(labels)}: {grouping}" for grouping, labels in how.items())
+    return f"From {count(facts.joint.n)} records. {grouped}".strip()
