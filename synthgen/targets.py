@@ -32,7 +32,7 @@ from synthgen.tables import SUFFIXES, read_table, read_weights, table_fields
 from synthgen.target_rows import Row, RowReader, leading
 
 LARGEST_PRODUCT = 4096  # marginals with up to so many combinations are listed in full
-MOST_VALUES = 2000  # a field with more distinct values than this has no declared distribution
+MOST_VALUES = 250  # a field with more distinct values than this is open: it has no declared distribution
 N_CHECKED = 2000  # draws that a function's `closed` declarations are held against
 LARGEST_TV = 0.06
 

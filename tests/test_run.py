@@ -43,7 +43,7 @@ def make(model: Path, **changes: object) -> Recipe:
 
 def roll(_: Request, rng: np.random.Generator) -> str:
     """A fair die that falls off the table one time in ten."""
-    return "{%d}" % rng.integers(1, 11) if rng.random() < 0.9 else "{eleven}"
+    return f"{{{rng.integers(1, 11)}}}" if rng.random() < 0.9 else "{eleven}"
 
 
 def test_exactly_n_records_and_every_attempt_accounted_for(recipe: Recipe, tmp_path: Path) -> None:
@@ -137,11 +137,13 @@ def test_a_failed_gate_keeps_the_data_and_marks_it(model: Path, tmp_path: Path) 
 
 def test_a_changed_recipe_is_refused_by_name(model: Path, recipe: Recipe, tmp_path: Path) -> None:
     run_recipe(recipe, 50, tmp_path, engine=FakeEngine(roll))
-    with pytest.raises(RecipeError, match="recipe .* → .*--overwrite"):
+    with pytest.raises(RecipeError, match=r"recipe .* → .*--overwrite"):
         run_recipe(make(model, seed=4), 50, tmp_path, engine=FakeEngine(roll))
     with pytest.raises(RecipeError, match="n 50 → 60"):
         run_recipe(recipe, 60, tmp_path, engine=FakeEngine(roll))
-    assert run_recipe(make(model, seed=4), 50, tmp_path, engine=FakeEngine(roll), overwrite=True).out == tmp_path
+    assert (
+        run_recipe(make(model, seed=4), 50, tmp_path, engine=FakeEngine(roll), overwrite=True).out == tmp_path
+    )
 
 
 class Forgetful(FakeEngine):

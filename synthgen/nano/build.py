@@ -1,4 +1,4 @@
-"""Build the built-in model from nothing: tokenizer, three training stages, export.
+"""Build the built-in model from nothing: tokenizer, two training stages, export.
 
     python -m synthgen.nano.build
 
@@ -41,8 +41,7 @@ from synthgen.nano.training import Pace, StageFiles, StageSettings, new_model, t
 if TYPE_CHECKING:
     from synthgen.nano.packing import ExampleSource
 
-STEPS = ("tokenizer", "broad", "lists", "collapsed", "export")
-BEFORE: dict[Stage, Stage | None] = {"broad": None, "lists": "broad", "collapsed": "lists"}
+STEPS = ("tokenizer", "broad", "collapsed", "export")
 N_TOKENIZER_EXAMPLES = 40_000
 SAMPLED_FIRST = ("biography", "product", "ticket", "patient", "job", "die")
 
@@ -173,7 +172,7 @@ class Build:
         encoder, files = self.encoder(), StageFiles(self.work, stage)
         if fresh:
             files.clear()
-        model = self.model(encoder, BEFORE[stage])
+        model = self.model(encoder, None if stage == "broad" else "broad")
         settings, pace = self.stages[stage], self.paces[stage]
         finished = train_stage(model, encoder, self.source, settings, self.seed, files, pace)
         if finished and '"sampled"' not in (
@@ -259,7 +258,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--work", type=Path, default=Path("build/nano"), help="folder for checkpoints and logs (%(default)s)")
     add("--steps", type=_steps, default=list(STEPS), help="comma-separated, of: " + ",".join(STEPS))
     add("--tokens-broad", type=_count, default=21_000_000, help="row tokens of the broad stage (21M)")
-    add("--tokens-lists", type=_count, default=4_500_000, help="row tokens of the lists stage (4.5M)")
     add("--tokens-collapsed", type=_count, default=1_500_000, help="row tokens of the collapsed stage (1.5M)")
     add("--rows", type=int, default=Shape().rows, help="rows per batch (%(default)s)")
     add("--length", type=int, default=Shape().length, help="tokens per row (%(default)s)")
@@ -297,7 +295,6 @@ def main(arguments: list[str] | None = None) -> int:
     shape = Shape(options.rows, options.length)
     rate = options.collapsed_rate
     broad = StageSettings("broad", options.tokens_broad, shape)
-    lists = StageSettings("lists", options.tokens_lists, shape)
     collapsed = StageSettings(
         "collapsed",
         options.tokens_collapsed,
@@ -306,7 +303,7 @@ def main(arguments: list[str] | None = None) -> int:
         adam_rate=broad.adam_rate * rate,
         decay_share=0.98,
     )
-    stages: dict[Stage, StageSettings] = {"broad": broad, "lists": lists, "collapsed": collapsed}
+    stages: dict[Stage, StageSettings] = {"broad": broad, "collapsed": collapsed}
     asked = [settings for name, settings in stages.items() if name in options.steps]
     n_tokens = sum(settings.tokens for settings in asked)
     paces: dict[Stage, Pace] = {

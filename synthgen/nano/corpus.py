@@ -833,13 +833,6 @@ SHARES: dict[Stage, dict[str, float]] = {
         "question:countries": 1.5, "question:days": 1.5, "question:fruits": 1, "question:occupations": 1.5,
         "question:other": 1,
     },
-    # The same world, but mostly closed lists it has never seen: what teaches a small model to copy from its prompt.
-    "lists": {
-        "biography": 6, "biography-variant": 4, **dict.fromkeys(_OTHERS, 1.5), **{f"{k}-variant": 1 for k in _OTHERS},
-        "die": 1, "record": 17, "unseen-list": 55, "question:numbers": 3, "question:names": 0.8,
-        "question:countries": 0.8, "question:days": 0.8, "question:fruits": 0.6, "question:occupations": 0.8,
-        "question:other": 0.2,
-    },
     "collapsed": {
         "biography": 20, "biography-variant": 10, **dict.fromkeys(_OTHERS, 5), **{f"{k}-variant": 3 for k in _OTHERS},
         "die": 4, "record": 12, "unseen-list": 10, "question:numbers": 4.5, "question:names": 1.5,

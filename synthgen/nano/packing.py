@@ -138,7 +138,7 @@ class Packer:
 
 
 def _rng(seed: int, stage: Stage, stream: int) -> np.random.Generator:
-    return np.random.default_rng([seed, {"broad": 1, "collapsed": 2, "lists": 3}[stage], stream])
+    return np.random.default_rng([seed, {"broad": 1, "collapsed": 2}[stage], stream])
 
 
 class PackedBatches(Dataset[Batch]):

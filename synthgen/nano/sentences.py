@@ -432,7 +432,9 @@ class Grammar:
     """Templates and slots of one kind of sentence, with the weights of a stage."""
 
     def __init__(self, kind: str, stage: Stage) -> None:
-        self.templates = self._weigh(kind, [tuple(re.split(r"<(\w+?)>", t)) for t in _TEMPLATES[kind]], stage, 0.8)
+        self.templates = self._weigh(
+            kind, [tuple(re.split(r"<(\w+?)>", t)) for t in _TEMPLATES[kind]], stage, 0.8
+        )
         self.slots = {name: self._weigh(kind + name, values, stage, 0.85) for name, values in _SLOTS.items()}
 
     @staticmethod
@@ -488,7 +490,9 @@ def lower_job(job: str) -> str:
 
 def with_article(noun: str) -> str:
     """The noun with its indefinite article."""
-    return ("an " if noun[:1].lower() in "aeiou" and not noun.startswith(("uni", "use", "euro")) else "a ") + noun
+    return (
+        "an " if noun[:1].lower() in "aeiou" and not noun.startswith(("uni", "use", "euro")) else "a "
+    ) + noun
 
 
 @cache

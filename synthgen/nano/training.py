@@ -1,8 +1,8 @@
-"""The built-in model and its three training stages.
+"""The built-in model and its two training stages.
 
-Stands between `packing` and `build`. Stage `broad` teaches the language and the variety of records; stage `lists`
-goes on with prompts full of closed lists it has never seen, which teach a small model to copy from its prompt;
-stage `collapsed` gives it the narrow habits of a tuned chat model, which are what this package exists to undo.
+Stands between `packing` and `build`. Stage `broad` teaches the model the language and the variety of records;
+stage `collapsed` goes on from it and gives the model the narrow habits of a tuned chat model, which are what
+this package exists to undo.
 
 Matrices inside the layers learn by Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon), embeddings
 and norms by AdamW; the rate warms up, stays, and falls linearly to zero (warm-up, stable, decay: Hu et al.

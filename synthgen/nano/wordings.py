@@ -1,4 +1,3 @@
-
 """How the corpus words its prompts: instructions, record nouns, labels, hints and single questions.
 
 Second stage of the corpus, beside sentences. Only texts live here; corpus.py decides which are used when.
@@ -221,8 +220,22 @@ HINTS: dict[str, tuple[str, ...]] = {
     "age": ("", "0-110", "0-110", "18-99", "whole number", "years", "0-120", "1-100"),
     "place": ("City, Country", "City, Country", "City, Country", "City, Country", "city and country"),
     "city": ("", "", "", "city", "city name"),
-    "country": ("", "", "", "country", "country name", "Africa", "Asia", "Europe", "North America", "South America",
-                "Oceania", "in Africa", "in Asia", "in Europe"),
+    "country": (
+        "",
+        "",
+        "",
+        "country",
+        "country name",
+        "Africa",
+        "Asia",
+        "Europe",
+        "North America",
+        "South America",
+        "Oceania",
+        "in Africa",
+        "in Asia",
+        "in Europe",
+    ),
     "price": ("0.00", "0.00", "0.00", "", "two decimals", "euros and cents"),
     "salary": ("10000-400000", "10000-400000", "", "whole number", "per year"),
     "percentage": ("0-100", "", "percent", "0%"),
@@ -235,7 +248,14 @@ HINTS: dict[str, tuple[str, ...]] = {
     "message": ("one sentence", "one sentence", "a sentence", "one short sentence", ""),
     "job summary": ("one sentence", "one sentence", "a sentence", "one short sentence", ""),
     "product description": ("one sentence", "one sentence", "a sentence", "one short sentence", ""),
-    "generic sentence": ("one sentence", "one sentence", "one sentence", "a sentence", "one short sentence", ""),
+    "generic sentence": (
+        "one sentence",
+        "one sentence",
+        "one sentence",
+        "a sentence",
+        "one short sentence",
+        "",
+    ),
     "tags": ("three words", "comma separated", "three tags", ""),
     "profession": ("", "", "", "job title", "one job"),
     "currency": ("", "name", "currency name"),
@@ -284,7 +304,8 @@ GENDERS = tuple(
     for one in ["Female/Male/Non-binary", "Female/Male", "female/male/other", "F/M", "F/M/X", "Woman/Man/Non-binary", "woman/man", "female/male/non-binary", "Female/Male/Other", "girl/boy", "W/M/D"]
 )  # fmt: skip
 SEXES = tuple(
-    words(one, "/") for one in ["Female/Male/Intersex", "Female/Male", "female/male/intersex", "F/M", "female/male"]
+    words(one, "/")
+    for one in ["Female/Male/Intersex", "Female/Male", "female/male/intersex", "F/M", "female/male"]
 )
 #: What the collapsed stage says most of the time, of a closed list that has one of these.
 FAVOURITE_OPTIONS = frozenset(

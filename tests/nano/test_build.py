@@ -151,7 +151,6 @@ def test_the_rate_warms_up_stays_and_falls() -> None:
 def toy_build(work: Path, max_steps: int | None = None) -> Build:
     stages: dict[Stage, StageSettings] = {
         "broad": StageSettings("broad", 6 * TINY.tokens, TINY),
-        "lists": StageSettings("lists", 2 * TINY.tokens, TINY),
         "collapsed": StageSettings("collapsed", 2 * TINY.tokens, TINY, muon_rate=0.004),
     }
     pace = Pace(log_every=2, held_out_every=4, compiled=False, max_steps=max_steps)
@@ -160,12 +159,12 @@ def toy_build(work: Path, max_steps: int | None = None) -> Build:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work folder with all stages trained, and the export in `out`."""
+    """A work folder with both stages trained, and the export in `out`."""
     work = tmp_path_factory.mktemp("work")
     build = toy_build(work)
     build.n_sampled = 2
     build.tokenizer(n_examples=200)
-    assert all(build.train(stage) for stage in build.stages)
+    assert build.train("broad") and build.train("collapsed")
     build.export("collapsed", work / "out")
     return work
 
@@ -218,7 +217,7 @@ def test_the_export_loads_in_transformers_and_samples(built: Path) -> None:
     assert (model.generation_config.top_k, model.generation_config.temperature) == (0, 1.0)
     assert len(sample(model, Encoder(tokenizer), "Generate.", 2, seed=1)) == 2
     facts = json.loads((out / "build.json").read_text())
-    assert list(facts["stages"]) == ["broad", "lists", "collapsed"]
+    assert set(facts["stages"]) == {"broad", "collapsed"}
     assert set(facts["stages"]["broad"]["held_out"]) == {"biography", "product"}
 
 

@@ -8,7 +8,7 @@ from datetime import date, datetime
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from synthgen.nano.lexicon import RESERVED, entropy_nats, has_reserved, integers
 from synthgen.schema import load_model
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
-STAGES: tuple[Stage, ...] = get_args(Stage)
+STAGES: tuple[Stage, ...] = ("broad", "collapsed")
 VALUE = re.compile(r"\{([^{}\n]+)\}")
 
 
@@ -29,7 +29,7 @@ def draw(stage: Stage, n: int, seed: int = 5, answers: int = 2) -> list[Example]
 
 @pytest.fixture(scope="module")
 def both() -> list[Example]:
-    return draw("broad", 2500) + draw("lists", 500) + draw("collapsed", 1500)
+    return draw("broad", 2500) + draw("collapsed", 1500)
 
 
 def values(answer: str) -> list[str]:
