@@ -18,7 +18,7 @@ class Biography(BaseModel):
 
     name: str = Field(title="Name", min_length=3, max_length=60)
     gender: Gender = Field(title="Gender")
-    born: date = Field(title="Birth date")
+    born: date = Field(title="Birth date", ge=date(1900, 1, 1), le=date(2025, 12, 31))
     birthplace: str = Field(title="Birth place", description="City, Country", max_length=80)
     profession: str = Field(title="Profession", max_length=60)
     accomplishments: str = Field(title="Accomplishments", description="one sentence", max_length=300)

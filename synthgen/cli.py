@@ -308,6 +308,9 @@ def tune(terminal: Terminal, recipe_file: Path, seed: int | None) -> None:
     type=click.Path(file_okay=False, path_type=Path),
     help="Write report.json, report.html and a card here.",
 )
+@click.option(
+    "--plain", is_flag=True, help="For logs: no colour, no blocks; the default where stdout is no terminal."
+)
 @talking
 @click.pass_obj
 def report(
@@ -317,9 +320,14 @@ def report(
     recipe_file: Path | None,
     html: Path | None,
     out: Path | None,
+    plain: bool,
 ) -> None:
-    """Report on any Parquet: files, folders, or datasets that synthgen made."""
+    """Report on any Parquet, CSV or JSONL: files, folders, or datasets that synthgen made.
+
+    Several paths are several tables, shown side by side.
+    """
     from synthgen import report as reports
+    from synthgen.report import html as pages
     from synthgen.report import terminal as drawing
 
     schema, reference = None, None
@@ -330,15 +338,24 @@ def report(
         from synthgen.schema import RecordSchema, load_model
 
         schema = RecordSchema.from_model(load_model(schema_ref, Path()))
-    facts = reports.summarise(list(paths), schema, reference)
+    console, plain = terminal.console(), plain or not sys.stdout.isatty()
+    if len(paths) > 1:
+        comparison = reports.compare_tables(paths, schema, reference)
+        if out is not None:
+            reports.write_comparison(comparison, out)
+        if html is not None:
+            html.write_text(pages.render_side_by_side(comparison), encoding="utf-8")
+        if not terminal.is_json:
+            drawing.render_side_by_side(comparison, console, plain)
+        terminal.result(comparison.to_dict())
+        return
+    facts = reports.summarise(paths[0], schema, reference)
     if out is not None:
         reports.write_reports(facts, out)
     if html is not None:
-        from synthgen.report.html import render
-
-        html.write_text(render(facts), encoding="utf-8")
+        html.write_text(pages.render(facts), encoding="utf-8")
     if not terminal.is_json:
-        drawing.render(facts, terminal.console())
+        drawing.render(facts, console, plain)
     terminal.result(facts.to_dict())
 
 

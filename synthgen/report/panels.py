@@ -15,6 +15,7 @@ _NAMED_BARS = 5
 
 
 def panel(entry: FieldFacts) -> str:
+    """One field, whole."""
     derived = "<small>derived</small>" if entry.info.derived else ""
     parts = [
         f'<article class="panel"><header><h3>{escape(entry.info.label)}{derived}</h3>{chip(entry)}</header>',
@@ -67,7 +68,7 @@ def pictures(chart: Chart) -> str:
     return f'<div class="pair">{"".join(pictures)}</div>'
 
 
-def picture(chart: Chart, which: str, scale: float, enlarged: float = 1.0) -> str:
+def picture(chart: Chart, which: str, scale: float, enlarged: float = 1.0, title: str = "") -> str:
     """Bars of one table, with the declared target over each."""
     values = [getattr(bar, which) or 0.0 for bar in chart.bars]
     slot, scale = 100 / len(values), (scale or 1.0) * 1.04
@@ -87,8 +88,8 @@ def picture(chart: Chart, which: str, scale: float, enlarged: float = 1.0) -> st
                 f'<line class="target" x1="{i * slot:.3f}%" x2="{(i + 1) * slot:.3f}%" y1="{y}" y2="{y}"/>'
             )
     lens = f", {enlarged:.0f}×" if enlarged > 1.5 else ""
-    caption = f"<figcaption><b>{which}</b><span>top line {percent(scale / 1.04)}{lens}</span></figcaption>"
-    label = escape(_spoken(chart, which, values), quote=True)
+    caption = f"<figcaption><b>{escape(title or which)}</b><span>top line {percent(scale / 1.04)}{lens}</span></figcaption>"
+    label = escape(_spoken(chart, title or which, values), quote=True)
     svg = f'<svg role="img" aria-label="{label}">{"".join(shapes)}</svg>'
     return f"<figure>{caption}{svg}{_axis(chart)}</figure>"
 
@@ -128,7 +129,7 @@ def _openings(entry: FieldFacts) -> str:
     old = entry.before.text if entry.before else None
     lists = [_top_list("most repeated openings before", old.openings)] if old else []
     lists.append(_top_list("most repeated openings" + (" after" if old else ""), entry.after.text.openings))
-    return f'<div class="tops">{"".join(lists)}</div>'
+    return f'<div class="tops openings">{"".join(lists)}</div>'
 
 
 def _top_list(title: str, tops: Iterable[TopValue]) -> str:

@@ -52,14 +52,17 @@ def rarefaction(label: str, before: Sample | None, after: Sample) -> str:
     """Expected distinct values against the number of records, both tables as far as they go."""
     tables = [("before", before), ("after", after)]
     curves = [(style, rarefaction_points(sample)) for style, sample in tables if sample]
-    lines = [Line(style, tuple((math.log10(m), value) for m, value in points)) for style, points in curves]
+    lines = [
+        Line(style, tuple((math.log10(m), math.log10(value)) for m, value in points))
+        for style, points in curves
+    ]
     n_most, top = max(p[-1] for _, p in curves), max(p[-1][1] for _, p in curves)
     ends = ", ".join(f"{style} {w.count(p[-1][1])} of {w.count(p[-1][0])}" for style, p in curves)
     return plot(
         "distinct values by records drawn",
         lines,
         "1 record",
-        f"{w.count(n_most[0])}, log scale",
+        f"{w.count(n_most[0])}, log scales",
         f"top {w.count(top)}",
         f"rarefaction of {label}: {ends}",
     )
@@ -95,7 +98,7 @@ def world_map(places: Places, label: str) -> str:
     spots = []
     for place in reversed(places.points):  # the most frequent on top
         x, y = (place.longitude - _WEST) / _CELL, (_NORTH - place.latitude) / _CELL
-        radius = max(0.32, 2.0 * math.sqrt(place.n / most) if most > 1 else 0.4)
+        radius = max(0.3, 1.6 * math.sqrt(place.n / most) if most > 1 else 0.4)
         spots.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.2f}">'
             f"<title>{escape(short(place.name))}: {w.count(place.n)}</title></circle>"

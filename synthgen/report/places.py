@@ -34,7 +34,8 @@ def places(counts: Mapping[str, int]) -> Places | None:
     for known in (_country, _found):  # the countries first: they are few, and settle most columns
         if sum(known(value) is not None for value in probed) * 2 <= len(probed):
             return None
-    points, n_placed = [], 0
+    points: list[Place] = []
+    n_placed = 0
     for value in most:
         point = _found(value)
         if point is not None:

@@ -16,6 +16,7 @@ from rich.text import Text
 from synthgen.report import wording as w
 from synthgen.report.figures import Chart, Facts, FieldFacts, short
 from synthgen.report.reliability import AdapterFacts, Exact
+from synthgen.report.sidebyside import Cell, SideBySide
 
 WIDE = 104  # columns from which the table fits
 _BLOCKS, _ASCII = " ▁▂▃▄▅▆▇█", " .:-=+*#@"
@@ -202,3 +203,33 @@ def _notes(facts: Facts) -> list[str]:
     notes += [f"{f.info.label}: {f.no_target}" for f in facts.fields if f.no_target]
     notes += [f"{name} is left out: {why}" for name, why in facts.skipped.items()]
     return notes
+
+
+def render_side_by_side(comparison: SideBySide, console: Console, plain: bool = False) -> None:
+    """Print several tables' figures beside each other, one column per table."""
+    draw = _Drawing(console, plain)
+    draw.line(Text(comparison.headline, style="bold"))
+    draw.line("")
+    rows = [(row.label, [_cell_text(cell) for cell in row.cells]) for row in comparison.rows]
+    widths = [
+        max(cell_len(name), *(cell_len(cells[i]) for _, cells in rows))
+        for i, name in enumerate(comparison.names)
+    ]
+    if 20 + sum(widths) + 2 * len(widths) <= console.width:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="" if plain else "dim")
+        table.add_column("field", no_wrap=True, overflow="ellipsis")
+        for name, width in zip(comparison.names, widths, strict=True):
+            table.add_column(Text(name), justify="right", no_wrap=True, min_width=width)
+        for label, cells in rows:
+            table.add_row(Text(short(label, 18)), *map(Text, cells))
+        console.print(table)
+    else:
+        for label, cells in rows:
+            draw.line(Text(label, style="bold"))
+            for name, text in zip(comparison.names, cells, strict=True):
+                draw.line(f"  {name}: {text}")
+    draw.line(Text(w.SIDE_BY_SIDE, style="dim"))
+
+
+def _cell_text(cell: Cell | None) -> str:
+    return w.MISSING if cell is None else " · ".join(w.cell(cell))

@@ -13,8 +13,10 @@ from synthgen.report.figures import (
     TextFigures,
 )
 from synthgen.report.figures import written as distance
+from synthgen.report.sidebyside import Cell
 
-__all__ = ["METHOD", "MISSING", "TEXT_FIGURES", "arrow", "association", "compared_at", "count", "coverage"]
+__all__ = ["METHOD", "MISSING", "SIDE_BY_SIDE", "TEXT_FIGURES", "arrow", "association", "cell", "compared_at"]
+__all__ += ["count", "coverage"]
 __all__ += ["dependence", "distance", "drift", "entropy", "floor", "joint_note", "nats", "novelty", "p_value"]
 __all__ += ["placed", "seconds", "sentence", "share", "text_figure", "tv", "verdicts"]
 MISSING = "–"
@@ -66,7 +68,7 @@ METHOD = (
         "dependence",
         "Mutual information I = Σ p̂(a,b) ln p̂(a,b)/p̂(a)p̂(b), less its mean under independence. Cramér's V, "
         "bias-corrected (Bergsma 2013), from 0 to 1. Tested by the χ² law of 2n·I where all expected counts "
-        "reach 5, else by 200 random tables with the same margins and a gamma curve through their mean and "
+        "reach 20, else by 200 random tables with the same margins and a gamma curve through their mean and "
         "variance. Called real below 5 % over the number of pairs; drift, below 5 % over the number of fields.",
     ),
     (
@@ -256,3 +258,16 @@ def joint_note(facts: Facts) -> str:
         how.setdefault(grouping, []).append(facts.field(name).info.label)
     grouped = "; ".join(f"{', '.join(labels)}: {grouping}" for grouping, labels in how.items())
     return f"From {count(facts.joint.n)} records. {grouped}".strip()
+
+
+# ── several tables ────────────────────────────────────────────────────────────────────────────────
+
+SIDE_BY_SIDE = "distinct values · entropy in nats, both at equal n · TV to the target with its noise floor"
+
+
+def cell(figures: Cell) -> list[str]:
+    """One field of one table: coverage, entropy, and TV (floor) where there is a target."""
+    parts = [count(figures.coverage), nats(figures.entropy)]
+    if figures.target is not None:
+        parts.append(f"{distance(figures.target.tv.value)} ({floor(figures.target.tv)})")
+    return parts

