@@ -31,7 +31,8 @@ METHOD = (
     (
         "entropy",
         "In nats. Plug-in: −Σ p̂ ln p̂, rarefied where before and after are compared. Estimate of the source: "
-        "Chao, Wang & Jost 2013, with a bias-corrected bootstrap interval (95 %). exp H is the number of "
+        "Chao, Wang & Jost 2013, with a bias-corrected bootstrap interval (nominally 95 %; in simulation too narrow for long tails, down to "
+        "66 % at n = 100, and wider than need be for uniform fields: bench/report_intervals.py). exp H is the number of "
         "equally likely values with that entropy.",
     ),
     ("sample coverage", "Good–Turing, 1 − f1/n: the share of the source's mass on values already seen."),
