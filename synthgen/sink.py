@@ -461,7 +461,15 @@ def _clear(out: Path) -> None:
                 f"{out}: --overwrite replaces a synthgen dataset, and this folder holds none; choose another"
             )
         return
-    for name in (SUCCESS, MANIFEST, "report.json", "report.html", "README.md", "base.parquet", "_target.json"):
+    for name in (
+        SUCCESS,
+        MANIFEST,
+        "report.json",
+        "report.html",
+        "README.md",
+        "base.parquet",
+        "_target.json",
+    ):
         (out / name).unlink(missing_ok=True)
     for part in out.glob("part-*-of-*.parquet"):
         part.unlink()
