@@ -173,9 +173,10 @@ def test_biographies_are_balanced() -> None:
     years = reference["birth_year"]
     assert set(years) == {str(year) for year in range(1935, 2011)}
     assert max(years.values()) < 1.35 / 76
-    assert 900 < len(reference["birthplace"]) <= 1000
     assert len(reference["country"]) > 150
-    assert "name" not in reference  # open: more values than a distribution can be declared for
+    assert not {"name", "birthplace"} & set(
+        reference
+    )  # open: more values than a distribution can be declared for
     assert "born" not in reference
     assert "profession" not in reference  # not a target
     sources: Any = load_object("sources.py:given_names", SCHEMAS)
