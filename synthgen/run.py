@@ -111,9 +111,9 @@ def run_recipe(
         with stop_on_signals() as stopping, opened(job, adapters, engine, progress) as running:
             sample_before(work, running, sink, min(n_before, max(n, 100)), progress, stopping)
             progress.stage("generate", f"{n:,} records")
-            began, n_earlier = time.monotonic(), sink.counts.accepted
-            work_off(work, running, sink, stopping, lambda: _tell(progress, sink))
-            records_per_s = (sink.counts.accepted - n_earlier) / (time.monotonic() - began)
+            began = time.monotonic()
+            n_new = work_off(work, running, sink, stopping, lambda: _tell(progress, sink))
+            records_per_s = n_new / (time.monotonic() - began)
             info = running.info
         if stopping():
             raise _incomplete(sink, "stopped")

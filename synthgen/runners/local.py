@@ -68,12 +68,15 @@ def work_off(
     sink: Sink,
     stopping: Callable[[], bool] = lambda: False,
     on_progress: Callable[[], None] = lambda: None,
-) -> None:
-    """Generate every record the sink lacks, and put every attempt into it."""
+) -> int:
+    """Generate every record the sink lacks, and put every attempt into it; returns how many were accepted now."""
+    n_accepted = 0
     for completion, outcome in attempts(work, _owed(work, sink), engine, stopping):
         sink.write(completion, outcome)
+        n_accepted += isinstance(outcome, Record)
         on_progress()
     sink.sync()
+    return n_accepted
 
 
 def _request(work: Work, record_id: int, attempt: int) -> Request:
