@@ -55,7 +55,7 @@ def test_a_shipped_recipe_is_right_and_draws_its_targets(path: Path) -> None:
     recipe = Recipe.from_yaml(path)
     plan = plan_summary(recipe, 100)
     assert f"synthgen recipe recipes/{path.name}" in recipe.source
-    assert all(len(row.samples) >= 1 for row in plan.adapters)
+    assert all(len(row.samples) >= 1 for row in plan.adapters if row.source == "tuned on")
     assert sum(row.share for row in plan.adapters) == pytest.approx(1)
 
 
