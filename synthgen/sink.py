@@ -147,7 +147,7 @@ class Counts:
             self.reasons[outcome.reason] += 1
 
     def to_json(self) -> dict[str, object]:
-        """For the manifest; `from_json` reads it back."""
+        """For the manifest; `merge` reads it back."""
         return {
             "attempted": self.attempted,
             "accepted": self.accepted,
@@ -277,6 +277,8 @@ class Sink:
             if entry["missing"] == 0 and self._is_intact(entry):
                 self._done.add(int(number))
                 self.counts.merge(entry["counts"])
+        if not self.is_complete:
+            (out / SUCCESS).unlink(missing_ok=True)  # of a dataset that was damaged since
 
     def __enter__(self) -> Sink:
         return self

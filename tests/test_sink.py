@@ -101,6 +101,7 @@ def test_a_damaged_shard_is_found_and_made_again(tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:-1] + b"x")
     with open_sink(tmp_path) as sink:
         assert not sink.is_complete and sink.shards_to_do() == [1]
+        assert not (tmp_path / SUCCESS).exists()
 
 
 def test_another_identity_is_refused_by_name_unless_overwritten(tmp_path: Path) -> None:
