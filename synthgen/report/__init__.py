@@ -152,19 +152,13 @@ def write_comparison(comparison: SideBySide, out: Path) -> list[Path]:
 
 
 def _write(path: Path, text: str) -> Path:
-    """Write under a temporary name, sync, rename."""
-    import os
-
+    """Write a text as the sink writes everything: temporary name, sync, rename."""
     from synthgen.errors import SinkError
+    from synthgen.sink import void, write_atomically
 
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        write_atomically(path, lambda temporary: void(temporary.write_text(text, encoding="utf-8")))
     except OSError as error:
         raise SinkError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
     return path
