@@ -25,7 +25,7 @@ $(VENV)/.ready: pyproject.toml requirements/cpu.lock requirements/install.sh
 	requirements/install.sh $(VENV)
 	@touch $@
 
-$(VENV)/.ready-dev: $(VENV)/.ready requirements/dev.lock
+$(VENV)/.ready-dev: $(VENV)/.ready requirements/dev.lock requirements/ray.lock
 	requirements/install.sh $(VENV) dev
 	@touch $@
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
@@ -17,18 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from synthgen.errors import AdapterError
-from synthgen.tuning_config import TuningConfig, tuning_fingerprint
-
-__all__ = [
-    "AdapterManifest",
-    "check_name",
-    "library_versions",
-    "load_manifest",
-    "save_manifest",
-    "tuning_fingerprint",
-    "verify",
-    "weights_sha256",
-]
+from synthgen.tuning_config import Scope, TuningConfig, TuningTask, task_facts
 
 MANIFEST = "manifest.json"
 CONFIG = "adapter_config.json"
@@ -37,25 +26,40 @@ UNSAFE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py"}
 LIBRARIES = ("torch", "transformers", "peft", "numpy")
 
 
-class AdapterManifest(BaseModel):
-    """What an adapter was made from, and how well it did. Numbers in nats."""
+class TunedPrompt(BaseModel):
+    """One prompt that an adapter was tuned on, and its figures before and after. Numbers in nats."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal[1] = 1
+    label: str
+    text: str  # the user message, without the model's chat template
+    prompt: str  # fingerprint, as are the next two
+    schema_fingerprint: str
+    targets: str
+    fields: tuple[str, ...]  # those that the targets cover
+    n_targets: int
+    share: float  # of the loss; all prompts sum to 1
+    before: dict[str, Any]  # kl, leak, shape, cross_entropy, optimum, exact, fields, drift_nats, health
+    after: dict[str, Any]
+
+
+class AdapterManifest(BaseModel):
+    """What an adapter was made from, and how well it did."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal[2] = 2
     name: str
-    scope: Literal["record", "any"]  # fits the prompts it was tuned on, or any prompt of the base model
+    scope: Scope
     model: str  # the base model as the recipe names it
     model_fingerprint: str
     rank: int
     alpha: float
     modules: tuple[str, ...]  # the linear layers it changes
-    prompt_fingerprints: tuple[str, ...]
-    schema_fingerprints: tuple[str, ...]
-    target_fingerprints: tuple[str, ...]
+    prompts: tuple[TunedPrompt, ...]
     tuning_fingerprint: str
     settings: dict[str, Any]
-    result: dict[str, Any]  # before, after, steps, stopped_by, … (TuningResult.summary)
+    result: dict[str, Any]  # steps, stopped_by, … (TuningResult.summary)
     weights_sha256: str
     synthgen: str
     libraries: dict[str, str]
@@ -116,20 +120,20 @@ def load_manifest(folder: Path) -> AdapterManifest:
     path = folder / MANIFEST
     try:
         manifest = AdapterManifest.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    except OSError as error:
+        found = f"no {MANIFEST}" if isinstance(error, FileNotFoundError) else f"{MANIFEST} cannot be read"
         raise AdapterError(
-            f"{folder}: no {MANIFEST}; expected an adapter folder that `synthgen tune` wrote"
+            f"{folder}: {found}; expected an adapter folder that `synthgen tune` wrote"
         ) from None
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"
         raise AdapterError(f"{path}: {place}: {first['msg']}; tune the adapter again") from None
     check_name(manifest.name)
-    if (found := weights_sha256(folder)) != manifest.weights_sha256:
+    if (digest := weights_sha256(folder)) != manifest.weights_sha256:
         raise AdapterError(
-            f"{folder / WEIGHTS}: sha256 is {found[:12]}…, the manifest says "
-            f"{manifest.weights_sha256[:12]}…; "
-            "the weights were changed: tune again, or restore them"
+            f"{folder / WEIGHTS}: sha256 is {digest[:12]}…, the manifest says "
+            f"{manifest.weights_sha256[:12]}…; the weights were changed: tune again, or restore them"
         )
     _check_peft(folder / CONFIG, manifest)
     return manifest
@@ -140,6 +144,8 @@ def _check_peft(path: Path, manifest: AdapterManifest) -> None:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise AdapterError(f"{path}: not readable as JSON ({error}); tune the adapter again") from None
+    if not isinstance(config, dict):
+        raise AdapterError(f"{path}: found {type(config).__name__}, expected keys; tune the adapter again")
     expected = {"peft_type": "LORA", "r": manifest.rank, "lora_alpha": manifest.alpha}
     for key, wanted in expected.items():
         if config.get(key) != wanted:
@@ -163,17 +169,18 @@ def verify(
     if manifest.model_fingerprint != model_fingerprint:
         raise AdapterError(
             f"{at}: made for base model {manifest.model!r} ({manifest.model_fingerprint}), this run's model "
-            "is "
-            f"{model_fingerprint}; use that model, or tune the adapter again for this one"
+            f"is {model_fingerprint}; use that model, or tune the adapter again for this one"
         )
     if (
         prompt_fingerprint is not None
         and manifest.scope == "record"
-        and prompt_fingerprint not in manifest.prompt_fingerprints
+        and prompt_fingerprint not in {prompt.prompt for prompt in manifest.prompts}
     ):
+        known = ", ".join(f"{prompt.label} ({prompt.prompt})" for prompt in manifest.prompts[:3])
+        more = f" and {len(manifest.prompts) - 3} more" if len(manifest.prompts) > 3 else ""
         raise AdapterError(
-            f"{at}: tuned on prompt {', '.join(manifest.prompt_fingerprints)}, this run's prompt is "
-            f"{prompt_fingerprint}; schema, instruction or chat template changed: tune again"
+            f"{at}: tuned on {known}{more}, this run's prompt is {prompt_fingerprint}; tune it on this prompt, "
+            "or with `scope: any` to serve every prompt of its model"
         )
     if rank_max is not None and manifest.rank > rank_max:
         raise AdapterError(
@@ -182,30 +189,27 @@ def verify(
 
 
 def differences(
-    manifest: AdapterManifest, config: TuningConfig, **fingerprints: Sequence[str] | str
+    manifest: AdapterManifest, config: TuningConfig, model_fingerprint: str, tasks: Sequence[TuningTask]
 ) -> list[str]:
-    """What keeps an adapter from being reused for these settings and fingerprints, one line each; [] if
-    nothing.
+    """What keeps an adapter from being reused for this model, these prompts and settings; [] if nothing.
 
-    `fingerprints` are named as in the manifest: model_fingerprint, prompt_fingerprints, target_fingerprints,
-    ….
+    One line for each difference, old → new. The scope is none: it says what an adapter may be used for.
     """
-    found = []
-    for key, wanted in fingerprints.items():
-        have = getattr(manifest, key)
-        if (list(have) if isinstance(have, tuple) else have) != (
-            wanted if isinstance(wanted, str) else list(wanted)
-        ):
-            found.append(f"{key}: {_show(have)} → {_show(wanted)}")
-    wanted_settings = json.loads(json.dumps(config.settings()))
-    for key in sorted(wanted_settings.keys() | manifest.settings.keys()):
-        if (old := manifest.settings.get(key)) != (new := wanted_settings.get(key)):
-            found.append(f"{key}: {old!r} → {new!r}")
-    return found
+    found = _changed("", {"model": manifest.model_fingerprint}, {"model": model_fingerprint})
+    if len(manifest.prompts) != len(tasks):
+        found.append(f"prompts: {len(manifest.prompts)} → {len(tasks)}")
+    for i, (prompt, wanted) in enumerate(zip(manifest.prompts, task_facts(tasks, config), strict=False), 1):
+        have = {key: getattr(prompt, key) for key in wanted}
+        found += _changed(f"prompt {i}, " if len(tasks) > 1 else "", have, wanted)
+    return found + _changed("", manifest.settings, json.loads(json.dumps(config.settings())))
 
 
-def _show(value: Sequence[str] | str) -> str:
-    return value if isinstance(value, str) else ", ".join(value)
+def _changed(place: str, old: Mapping[str, object], new: Mapping[str, object]) -> list[str]:
+    return [
+        f"{place}{key}: {old.get(key)} → {new.get(key)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
 
 
 def card(manifest: AdapterManifest) -> str:
@@ -223,20 +227,23 @@ def card(manifest: AdapterManifest) -> str:
         + (
             "it fits the prompts it was tuned on."
             if manifest.scope == "record"
-            else "it was tuned on general tasks and may serve any prompt of that model."
+            else "it was tuned on general prompts and may serve any prompt of that model."
         ),
         "",
         f"{manifest.result.get('steps', '?')} steps, stopped by {manifest.result.get('stopped_by', '?')}. "
         "Distances to the target in nats (KL = leak + shape):",
         "",
-        "| prompt | | KL | leak | shape | cross-entropy | optimum |",
-        "|---|---|---|---|---|---|---|",
+        "| prompt | share | | KL | leak | shape | cross-entropy | optimum |",
+        "|---|---|---|---|---|---|---|---|",
     ]
-    pairs = zip(manifest.result.get("before", []), manifest.result.get("after", []), strict=False)
-    for i, both in enumerate(pairs):
-        for label, figures in zip(("before", "after"), both, strict=True):
+    for prompt in manifest.prompts:
+        for label, figures in (("before", prompt.before), ("after", prompt.after)):
             numbers = (figures.get(k) for k in ("kl", "leak", "shape", "cross_entropy", "optimum"))
             cells = ("–" if x is None else f"{x:.4f}" for x in numbers)
-            lines.append(f"| {i + 1} | {label} | {' | '.join(cells)} |")
-    lines += ["", "Everything that decided it stands in `manifest.json`.", ""]
+            lines.append(f"| {prompt.label} | {prompt.share:.3g} | {label} | {' | '.join(cells)} |")
+    lines.append("")
+    for prompt in manifest.prompts:
+        quoted = "\n".join(f"> {line}" for line in prompt.text.splitlines())
+        lines += [f"{prompt.label}:", "", quoted, ""]
+    lines += ["Everything that decided it stands in `manifest.json`.", ""]
     return "\n".join(lines)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 AnchorKind = Literal["none", "structure", "full"]
 
-CACHE_BYTES = 512 * 2**20  # base log-probabilities are kept while they fit in this, else computed again
+CACHE_BYTES = 512 * 2**20  # an adapter's base log-probabilities are kept while they fit, else computed again
 
 
 @torch.no_grad()
@@ -140,9 +140,8 @@ class _Context:
 class Anchor:
     """The base model's own continuations, and how far the adapter has drifted from them.
 
-    "full" compares next-token distributions over the whole vocabulary; "structure" over (each token that "
-    "holds a
-    brace, a line break or the end of turn | anything else), so that content may spread while the form stays.
+    "full" compares next-token distributions over the whole vocabulary; "structure" over (each token that holds
+    a brace, a line break or the end of turn | anything else), so that content may spread while the form stays.
     """
 
     def __init__(
@@ -154,6 +153,7 @@ class Anchor:
         structure_ids: Sequence[int],
         device: torch.device,
         pack_nodes: int = PACK_NODES,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """`contexts`: answer ids and how many of them are tuned; `base`: turns the adapter off."""
         self._kind = kind
@@ -167,7 +167,7 @@ class Anchor:
         ]
         self._packs = [pack for pack in self._packs if len(pack.row)]
         self._cache: dict[int, Tensor] = {}
-        self._cached_bytes = 0
+        self._free_bytes = cache_bytes
         self.contexts_per_pack = len(contexts) / max(1, len(self._packs))
 
     def __len__(self) -> int:
@@ -199,9 +199,9 @@ class Anchor:
             logits = pack_logits(model, pack.batch)
         log_probs = self._coarse(logits[pack.row, pack.column].log_softmax(-1))
         size = log_probs.numel() * log_probs.element_size()
-        if self._cached_bytes + size <= CACHE_BYTES:
+        if size <= self._free_bytes:
             self._cache[index] = log_probs
-            self._cached_bytes += size
+            self._free_bytes -= size
         return log_probs
 
     def _coarse(self, log_probs: Tensor) -> Tensor:

@@ -155,8 +155,20 @@ engine_option = click.option(
     help="Instead of the recipe's.",
 )
 seed_option = click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
+
+
+class Folder(click.Path):
+    """A folder, also as file://…; an address elsewhere is refused with what to do instead."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The folder as a Path."""
+        from synthgen.publish import local_folder
+
+        return super().convert(local_folder(str(value)), param, ctx)
+
+
 out_option = click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), help="Instead of the recipe's."
+    "--out", type=Folder(file_okay=False, path_type=Path), help="Instead of the recipe's."
 )
 
 
@@ -179,6 +191,24 @@ def main(ctx: click.Context) -> None:
 @engine_option
 @seed_option
 @click.option("--overwrite", is_flag=True, help="Replace a dataset that another recipe made there.")
+@click.option("--extend", is_flag=True, help="Add records to a finished dataset until it holds N.")
+@click.option(
+    "--copy-to", metavar="URL", help="Copy the finished dataset there: s3://…, gs://…, any that fsspec knows."
+)
+@click.option(
+    "--runner",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Generate in this process, or by workers on Ray.",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="On Ray; default: one per GPU, or per machine.")
+@click.option(
+    "--gpus-per-worker",
+    type=click.FloatRange(min=0, max=1),
+    help="On Ray; default: 1 if there are GPUs, else 0.",
+)
+@click.option("--address", envvar="RAY_ADDRESS", help="A Ray cluster; default: start Ray on this machine.")
 @talking
 @click.pass_obj
 def recipe(
@@ -189,16 +219,32 @@ def recipe(
     engine: str | None,
     seed: int | None,
     overwrite: bool,
+    extend: bool,
+    copy_to: str | None,
+    runner: str,
+    workers: int | None,
+    gpus_per_worker: float | None,
+    address: str | None,
 ) -> None:
     """Do the whole job: tune the adapters, generate N records, validate, write and report them."""
     loaded = load(recipe_file, seed)
     folder = out or loaded.out_dir
+    from synthgen.publish import Destination
     from synthgen.report import terminal as report
     from synthgen.run import run_recipe
+    from synthgen.runners import RayCluster
 
+    if runner == "local" and (workers or gpus_per_worker is not None):
+        raise RecipeError("--workers and --gpus-per-worker belong to Ray; add --runner ray, or leave them out")
+    cluster = RayCluster(workers, address, gpus_per_worker) if runner == "ray" else None
+    destination = None if copy_to is None else Destination(copy_to)
     progress = terminal.progress()
     try:
-        run = run_recipe(loaded, n, folder, engine=engine, overwrite=overwrite, progress=progress)
+        ways = {"overwrite": overwrite, "extend": extend}
+        run = run_recipe(loaded, n, folder, engine=engine, **ways, progress=progress, runner=cluster)
+        if destination is not None:
+            progress.stage("copy", destination.url)
+            destination.copy(run.out)
     finally:
         progress.close()
     if not terminal.is_json:
@@ -330,17 +376,18 @@ def report(
     from synthgen.report import html as pages
     from synthgen.report import terminal as drawing
 
-    schema, reference = None, None
+    schema, reference, draws = None, None, None
     if recipe_file is not None:
         loaded = load(recipe_file, None)
-        schema, reference = loaded.record_schema(), loaded.reference()
+        declared = loaded.reference()
+        schema, reference, draws = loaded.record_schema(), declared.shares, declared.draws
     if schema_ref is not None:
         from synthgen.schema import RecordSchema, load_model
 
         schema = RecordSchema.from_model(load_model(schema_ref, Path()))
     console, plain = terminal.console(), plain or not sys.stdout.isatty()
     if len(paths) > 1:
-        comparison = reports.compare_tables(paths, schema, reference)
+        comparison = reports.compare_tables(paths, schema, reference, reference_draws=draws)
         if out is not None:
             reports.write_comparison(comparison, out)
         if html is not None:
@@ -349,7 +396,7 @@ def report(
             drawing.render_side_by_side(comparison, console, plain)
         terminal.result(comparison.to_dict())
         return
-    facts = reports.summarise(paths[0], schema, reference)
+    facts = reports.summarise(paths[0], schema, reference, reference_draws=draws)
     if out is not None:
         reports.write_reports(facts, out)
     if html is not None:

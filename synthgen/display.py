@@ -13,7 +13,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from synthgen.adapters import AdapterManifest
-    from synthgen.summary import PlanSummary
+    from synthgen.summary import AdapterRow, PlanSummary, PromptRow
     from synthgen.validation import Record, Rejection
 
 
@@ -30,12 +30,9 @@ def print_plan(plan: PlanSummary, console: Console) -> None:
     console.print(Text(_indented(plan.prompt)))
     console.print(Text("\nadapters", style="bold"))
     for row in plan.adapters:
-        fields = f" for {', '.join(row.fields)}" if row.fields else ""
-        console.print(
-            Text(f"  {row.name}: {row.share:.0%} of records, {row.source} {near(row.targets)}{fields}")
-        )
-        for sample in row.samples:
-            console.print(Text("    " + " ".join(f"{{{value}}}" for value in sample), style="dim"))
+        console.print(Text(f"  {row.name}: {row.share:.0%} of records, {_made(row)}"))
+        for prompt in row.prompts:
+            _print_prompt(prompt, console)
     console.print(Text("\nrun", style="bold"))
     shards = "1 shard" if plan.n_shards == 1 else f"{plan.n_shards:,} shards"
     console.print(
@@ -43,10 +40,32 @@ def print_plan(plan: PlanSummary, console: Console) -> None:
             f"  {plan.n:,} records in {shards} by {plan.engine} with {near(plan.model)}, to {near(plan.out)}"
         )
     )
+    if plan.unique:
+        console.print(Text(f"  unique: {'; '.join(plan.unique)}"))
     if plan.gates:
         console.print(Text(f"  gates: {'; '.join(plan.gates)}"))
     for note in plan.notes:
         console.print(Text(f"  note: {note}", style="yellow"))
+
+
+def _made(row: AdapterRow) -> str:
+    if row.source != "tuned":
+        return f"{row.source} {near(row.place)}"
+    n = len(row.prompts)
+    own = "on this prompt" if all(prompt.message is None for prompt in row.prompts) else "on 1 prompt"
+    serves = ", may serve any prompt" if row.scope == "any" else ""
+    return f"tuned {own if n == 1 else f'on {n} prompts together'}{serves}"
+
+
+def _print_prompt(prompt: PromptRow, console: Console) -> None:
+    """Its message where it is not the recipe's own, its targets, and some of them."""
+    share = f"{prompt.share:.3g} of the loss, " if prompt.share < 1 else ""
+    fields = f" for {', '.join(prompt.fields)}" if prompt.fields else ""
+    console.print(Text(f"    {prompt.schema}: {share}targets {near(prompt.targets)}{fields}"))
+    if prompt.message is not None:
+        console.print(Text(_indented(_indented(_indented(prompt.message)))))
+    for sample in prompt.samples:
+        console.print(Text("      " + " ".join(f"{{{value}}}" for value in sample), style="dim"))
 
 
 def print_preview(outcomes: Sequence[Record | Rejection], console: Console) -> None:
@@ -70,20 +89,31 @@ def print_preview(outcomes: Sequence[Record | Rejection], console: Console) -> N
 
 def print_adapters(found: Sequence[tuple[Path, AdapterManifest]], console: Console) -> None:
     """One line per adapter."""
-    table = _table("folder", "adapter", "model", "rank", "serves", "steps")
+    table = _table("folder", "adapter", "model", "rank", "prompts", "serves", "steps")
     for folder, manifest in found:
         serves = "any prompt" if manifest.scope == "any" else "its own prompts"
         steps = str(manifest.result.get("steps", "?"))
-        table.add_row(str(folder), manifest.name, manifest.model, str(manifest.rank), serves, steps)
+        n_prompts = str(len(manifest.prompts))
+        table.add_row(
+            str(folder), manifest.name, manifest.model, str(manifest.rank), n_prompts, serves, steps
+        )
     console.print(table)
 
 
 def print_manifest(manifest: AdapterManifest, console: Console) -> None:
-    """Every entry of an adapter's manifest, nested ones indented."""
+    """Every entry of an adapter's manifest; its prompts as a table, before → after in nats."""
     table = Table.grid(padding=(0, 2))
-    for key, text in _entries(manifest.model_dump(mode="json")):
+    for key, text in _entries(manifest.model_dump(mode="json", exclude={"prompts"})):
         table.add_row(Text(key, style="dim"), Text(text))
     console.print(table)
+    prompts = _table("prompt", "share", "fields", "KL", "leak", "shape", "text")
+    for prompt in manifest.prompts:
+        pairs = ((prompt.before.get(key), prompt.after.get(key)) for key in ("kl", "leak", "shape"))
+        figures = ("–" if new is None else f"{old:.4f} → {new:.4f}" for old, new in pairs)
+        fields = ", ".join(prompt.fields)
+        prompts.add_row(prompt.label, f"{prompt.share:.3g}", fields, *figures, Text(prompt.text))
+    console.print()
+    console.print(prompts)
 
 
 def _entries(content: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:

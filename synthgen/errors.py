@@ -4,7 +4,8 @@
     ├── RecipeError          exit code 2: the recipe, schema, target or command line is wrong
     ├── GateError            exit code 3: the data is not what was asked for
     ├── Incomplete           exit code 4: stopped early, resumable by the same command
-    ├── EngineError          1: the engine cannot start, died, or answers with the wrong adapter
+    ├── EngineError          1: the engine cannot start, or answers with the wrong adapter
+    │   └── EngineDied       1: it died or hung while it worked; a fresh one may go on
     ├── AdapterError         2: an adapter does not belong to this model, prompt or rank
     └── SinkError            1: the output folder cannot be written, or is another run's
 
@@ -48,6 +49,14 @@ class Incomplete(SynthgenError):
 
 class EngineError(SynthgenError):
     """The engine could not start, died, or failed its canary."""
+
+
+class EngineDied(EngineError):
+    """The engine died, hung, or ran out of memory; what it had not answered can be asked of a fresh one."""
+
+    def __init__(self, message: str, out_of_memory: bool = False) -> None:
+        super().__init__(message)
+        self.out_of_memory = out_of_memory  # then the fresh one is asked for less at once
 
 
 class AdapterError(SynthgenError):

@@ -1,24 +1,25 @@
 """Facts → verdicts: does the data satisfy what the recipe asked for?
 
-A gate is a limit on one figure: `{gender: {tv: 0.05}, parse_rate: 0.98}`. Distances are upper limits,
-everything else a lower one.
+A gate is a limit on one figure: `{gender: {tv: 0.05}, parse_rate: 0.98}`. Distances and the duplicate rate
+are upper limits, everything else a lower one.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from synthgen.report.facts import Facts
 
-UPPER = frozenset({"tv", "js", "kl"})
+UPPER = frozenset({"tv", "js", "kl", "duplicate_rate"})
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """One gate's outcome; `floor` is what as many draws from the target itself would show (distances only)."""
 
-    gate: str  # "gender.tv", "parse_rate"
+    gate: str  # "gender.tv", "parse_rate", "duplicate_rate"
     value: float | None  # None: the figure does not exist for this field
     limit: float
     floor: float | None
@@ -34,8 +35,9 @@ class Verdict:
         return f"gate {self.gate}: {self.value:.4g}{floor}, asked {word} {self.limit:g}"
 
     def to_json(self) -> dict[str, object]:
-        """For the summary."""
-        return asdict(self)
+        """For the summary; a figure that is infinite, as JSON has none, is null there, and inf in the text."""
+        finite = self.value if self.value is not None and math.isfinite(self.value) else None
+        return asdict(replace(self, value=finite))
 
 
 def judge(gates: Mapping[str, float | Mapping[str, float]], facts: Facts, parse_rate: float) -> list[Verdict]:
@@ -43,10 +45,15 @@ def judge(gates: Mapping[str, float | Mapping[str, float]], facts: Facts, parse_
     verdicts = []
     for name, limits in gates.items():
         if not isinstance(limits, Mapping):
-            verdicts.append(Verdict(name, parse_rate, limits, None, parse_rate >= limits))
+            rate = facts.duplicate_rate if name == "duplicate_rate" else parse_rate
+            verdicts.append(Verdict(name, rate, limits, None, _holds(name, rate, limits)))
             continue
         for measure, limit in limits.items():
             value, floor = facts.figure(name, measure)
-            passed = value is not None and (value <= limit if measure in UPPER else value >= limit)
-            verdicts.append(Verdict(f"{name}.{measure}", value, limit, floor, passed))
+            verdicts.append(Verdict(f"{name}.{measure}", value, limit, floor, _holds(measure, value, limit)))
     return verdicts
+
+
+def _holds(measure: str, value: float | None, limit: float) -> bool:
+    """Whether a figure keeps its limit; one that does not exist keeps none."""
+    return value is not None and (value <= limit if measure in UPPER else value >= limit)

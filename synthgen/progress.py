@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
 
+MOST_PARTS = 4  # fields or prompts whose KL a line shows
 EVERY_S = 5.0  # the least time between two lines of plain or JSON progress
 
 
@@ -32,19 +33,23 @@ class TuningStep(Protocol):
 
     @property
     def loss(self) -> float:
-        """Cross-entropy of the step's targets."""
+        """Cross-entropy of the step's targets; of several prompts, loss, optimum and KL are weighted means."""
 
     @property
-    def optimum(self) -> float:
-        """The least it can be."""
+    def optimum(self) -> float | None:
+        """The least it can be; None where every step draws other targets."""
 
     @property
     def kl(self) -> float | None:
-        """Exact divergence from the target, where it is known."""
+        """Exact divergence from the target, where it is known: of the declared fields, given the leading ones."""
 
     @property
     def kl_by_field(self) -> Mapping[str, float]:
-        """The same, field by field."""
+        """The same, field by field, of an adapter's only prompt."""
+
+    @property
+    def kl_by_prompt(self) -> Mapping[str, float]:
+        """The same of each of the step's prompts, of an adapter with several."""
 
     @property
     def elapsed_s(self) -> float:
@@ -105,10 +110,19 @@ class _Rate:
 
 
 def tuning_line(step: TuningStep) -> str:
-    """`step 40/120: loss 14.2103 (optimum 13.9), KL gender 0.0123`."""
-    fields = ", ".join(f"{name} {kl:.4f}" for name, kl in step.kl_by_field.items())
-    kl = f", KL {fields}" if fields else f", KL {step.kl:.4f}" if step.kl is not None else ""
-    return f"step {step.step}/{step.n_steps}: loss {step.loss:.4f} (optimum {step.optimum:.4f}){kl}"
+    """`step 40/120: KL 0.0213 (gender 0.0123, smoker 0.0090), loss 14.2103 on new targets`, worst parts first."""
+    parts = step.kl_by_prompt or step.kl_by_field
+    worst = sorted(parts.items(), key=lambda part: -part[1])[:MOST_PARTS]
+    listed = ", ".join(f"{name} {kl:.4f}" for name, kl in worst)
+    more = f", {len(parts) - MOST_PARTS} less" if len(parts) > MOST_PARTS else ""
+    total = "" if step.kl is None else f"{step.kl:.4f}"
+    if len(parts) == 1 or (parts and not total):
+        total = f"{listed}{more}"
+    elif parts:
+        total = f"{total} ({listed}{more})"
+    kl = f"KL {total}, " if total else ""
+    against = "on new targets" if step.optimum is None else f"(optimum {step.optimum:.4f})"
+    return f"step {step.step}/{step.n_steps}: {kl}loss {step.loss:.4f} {against}"
 
 
 def generating_line(done: int, total: int, attempted: int, rejected: int, per_s: float | None) -> str:
@@ -202,6 +216,7 @@ class JsonProgress(_Timed):
                 optimum=step.optimum,
                 kl=step.kl,
                 kl_by_field=dict(step.kl_by_field),
+                kl_by_prompt=dict(step.kl_by_prompt),
                 elapsed_s=round(step.elapsed_s, 3),
             )
 

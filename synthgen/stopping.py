@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from scipy.stats import hypergeom
 from torch import Tensor
 
 from synthgen.anchor import Health
 from synthgen.trie import Figures
 from synthgen.tuning_config import TuningConfig
+
+CHANCE = 0.01  # of a false alarm that a prompt's format has suffered, per look and over all prompts
 
 StoppedBy = Literal["gamma", "kl", "heldout", "steps", "guard"]
 
@@ -31,21 +34,29 @@ class Look:
 class Judge:
     """Decides when to stop, and keeps the weights to go back to."""
 
-    def __init__(self, config: TuningConfig, before: tuple[Look, ...], parameters: Sequence[Tensor]) -> None:
-        self.config, self.parameters = config, parameters
+    def __init__(
+        self,
+        config: TuningConfig,
+        before: tuple[Look, ...],
+        parameters: Sequence[Tensor],
+        shares: Sequence[float] = (1.0,),
+    ) -> None:
+        """`before`: a look at every prompt, untuned; `shares`: each prompt's part of the loss."""
+        self.config, self.parameters, self.shares = config, parameters, shares
         self._pass: list[Figures] = []
-        self._floors = [
-            look.health.format_rate * config.format_floor if look.health else 0.0 for look in before
-        ]
-        self._best = float("inf")
+        self._before = before
+        self._best = self._loss(before) if config.patience is not None else float("inf")
         self._without_gain = 0
         self._kept_step = 0
         self._kept = self._copy()
 
-    def targets_reached(self, figures: Figures, pass_ends: bool) -> StoppedBy | None:
-        """At the end of a pass: is gamma (summed over prompts) or KL (of the worst prompt) reached?"""
-        self._pass.append(figures)
-        if not pass_ends:
+    def targets_reached(self, figures: Sequence[Figures]) -> StoppedBy | None:
+        """With the figures of a step's prompts; decides once all prompts have had their turn.
+
+        By gamma (losses and optima summed over the prompts, as published) or KL (of the worst prompt).
+        """
+        self._pass += figures
+        if len(self._pass) < len(self._before):
             return None
         done, self._pass = self._pass, []
         gamma, kl = self.config.gamma, self.config.kl
@@ -58,11 +69,10 @@ class Judge:
         return None
 
     def looked(self, step: int, looks: tuple[Look, ...]) -> StoppedBy | None:
-        """Health first, then held-out tuples; healthy weights that gained are kept."""
-        for look, floor in zip(looks, self._floors, strict=True):
-            if look.health and look.health.format_rate < floor:
-                return "guard"
-        loss = sum(look.figures.cross_entropy for look in looks)
+        """Health of every prompt first, then held-out tuples; healthy weights that gained are kept."""
+        if any(self._has_suffered(old, new) for old, new in zip(self._before, looks, strict=True)):
+            return "guard"
+        loss = self._loss(looks)
         if self.config.patience is not None and loss >= self._best:
             self._without_gain += 1
             return "heldout" if self._without_gain >= self.config.patience else None
@@ -79,6 +89,19 @@ class Judge:
         for parameter, kept in zip(self.parameters, self._kept, strict=True):
             parameter.copy_(kept)
         return self._kept_step
+
+    def _loss(self, looks: Sequence[Look]) -> float:
+        pairs = zip(self.shares, looks, strict=True)
+        return sum(share * look.figures.cross_entropy for share, look in pairs)
+
+    def _has_suffered(self, before: Look, now: Look) -> bool:
+        """Whether fewer answers hold their format than the floor allows, and by more than chance (Fisher's test)."""
+        old, new = before.health, now.health
+        if old is None or new is None or new.format_rate >= self.config.format_floor * old.format_rate:
+            return False
+        held, held_before = round(new.n * new.format_rate), round(old.n * old.format_rate)
+        p_value = hypergeom.cdf(held, old.n + new.n, held_before + held, new.n)
+        return bool(p_value < CHANCE / len(self._before))
 
     def _copy(self) -> list[Tensor]:
         return [p.detach().clone() for p in self.parameters]

@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from synthgen.plan import Plan
-from synthgen.recipe import BASE, TABLE_SUFFIXES, AdapterSpec, Recipe
+from synthgen.recipe import BASE, TABLE_SUFFIXES, AdapterSpec, Recipe, TaskSpec, UniqueSpec
+from synthgen.recipe_checks import MOST_RATES
+from synthgen.recipe_tasks import is_own, message, task_schema, task_words
+from synthgen.tuning_config import Scope
+from synthgen.unique import check_support
 
 if TYPE_CHECKING:
-    from synthgen.schema import FieldSpec, RecordSchema
+    from synthgen.schema import FieldSpec
 
 N_SAMPLES = 3
 
@@ -30,15 +34,27 @@ class FieldRow:
 
 
 @dataclass(frozen=True)
+class PromptRow:
+    """One of the prompts that an adapter is tuned on."""
+
+    message: str | None  # None: the recipe's own
+    schema: str
+    targets: str  # where they come from
+    fields: tuple[str, ...]
+    share: float  # of the adapter's loss
+    samples: tuple[tuple[str, ...], ...]  # three target tuples
+
+
+@dataclass(frozen=True)
 class AdapterRow:
     """One adapter, or the untuned model."""
 
     name: str
-    source: Literal["tuned on", "ready-made", "untuned"]
-    targets: str  # where its targets come from, or its folder
-    fields: tuple[str, ...]
-    share: float  # of the records; 0: tuned but not used
-    samples: tuple[tuple[str, ...], ...]  # three target tuples
+    source: Literal["tuned", "ready-made", "untuned"]
+    place: str  # a ready-made adapter's folder, or the model
+    share: float  # of the records; 0: not used
+    scope: Scope | None = None  # of a tuned one
+    prompts: tuple[PromptRow, ...] = ()  # that it is tuned on
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,7 @@ class PlanSummary:
     n: int
     n_shards: int
     out: str
+    unique: tuple[str, ...]
     gates: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -68,26 +85,28 @@ def plan_summary(recipe: Recipe, n: int, out: Path | None = None) -> PlanSummary
     """What `recipe.run(n)` would do; draws a few target tuples to see that they fit the schema.
 
     Raises:
-        RecipeError: the targets do not fit the schema.
+        RecipeError: the targets do not fit the schema, or there are fewer unique records than `n`.
     """
     schema = recipe.record_schema()
+    check_support(recipe, n)
     plan = Plan(n, recipe.seed, recipe.mix, recipe.export.rows_per_shard)
     shares = dict(recipe.mix)
     rows = [_adapter_row(recipe, name, spec, shares.get(name, 0.0)) for name, spec in recipe.adapters.items()]
     if BASE in shares:
-        rows.append(AdapterRow(BASE, "untuned", recipe.model, (), shares[BASE], ()))
+        rows.append(AdapterRow(BASE, "untuned", recipe.model, shares[BASE]))
     return PlanSummary(
         recipe=str(recipe.path or "recipe"),
         fingerprint=recipe.fingerprint,
         schema=schema.name,
         model=recipe.model,
         fields=tuple(_field_row(spec, spec in schema.derived) for spec in (*schema.fields, *schema.derived)),
-        prompt=_message(recipe, schema),
+        prompt=message(schema, recipe.prompt),
         adapters=tuple(rows),
         engine=chosen_engine(recipe.generate.engine),
         n=n,
         n_shards=plan.n_shards,
         out=str(out or recipe.out_dir),
+        unique=tuple(_unique(rule) for rule in recipe.unique),
         gates=tuple(_gates(recipe)),
         notes=tuple(f"adapter {row.name} is tuned but in no mix" for row in rows if not row.share),
     )
@@ -98,14 +117,6 @@ def chosen_engine(engine: str) -> str:
     from synthgen.engines import choose
 
     return choose(engine)
-
-
-def _message(recipe: Recipe, schema: RecordSchema) -> str:
-    from synthgen.braces import instruct
-
-    if recipe.prompt and recipe.prompt.text:
-        return recipe.prompt.text
-    return instruct(schema, recipe.prompt.instruction if recipe.prompt else None)
 
 
 def _field_row(spec: FieldSpec, derived: bool) -> FieldRow:
@@ -124,25 +135,42 @@ def _values(spec: FieldSpec) -> str:
 
 def _adapter_row(recipe: Recipe, name: str, spec: AdapterSpec, share: float) -> AdapterRow:
     if spec.use is not None:
-        return AdapterRow(name, "ready-made", spec.use, (), share, ())
-    if isinstance(spec.targets, str) and spec.targets.endswith(TABLE_SUFFIXES):
-        return AdapterRow(name, "tuned on", spec.targets, recipe.fields_of(name) or (), share, ())
+        return AdapterRow(name, "ready-made", spec.use, share)
+    whole = sum(task.weight for task in spec.tasks)
+    prompts = tuple(
+        _prompt_row(recipe, name, i, task, task.weight / whole) for i, task in enumerate(spec.tasks)
+    )
+    return AdapterRow(name, "tuned", "", share, spec.scope, prompts)
+
+
+def _prompt_row(recipe: Recipe, name: str, number: int, task: TaskSpec, share: float) -> PromptRow:
+    schema = task_schema(recipe, task)
+    text = None if is_own(recipe, task) else message(schema, task_words(recipe, task))
+    where = task.targets if isinstance(task.targets, str) else "marginals in the recipe"
+    if where.endswith(TABLE_SUFFIXES):
+        return PromptRow(text, schema.name, where, tuple(task.fields or ()), share, ())
     import numpy as np
 
-    where = spec.targets if isinstance(spec.targets, str) else "marginals in the recipe"
-    source = recipe.targets_of(name)
+    source = recipe.targets_of(name, number)
     rng = np.random.default_rng(recipe.seed)
     targets = source.draw(rng, N_SAMPLES)
     n = min(N_SAMPLES, len(targets.values))
     chosen = rng.choice(len(targets.values), size=n, replace=False, p=targets.weights)
-    return AdapterRow(name, "tuned on", where, source.fields, share, tuple(targets.values[i] for i in chosen))
+    samples = tuple(targets.values[i] for i in chosen)
+    return PromptRow(text, schema.name, where, source.fields, share, samples)
+
+
+def _unique(rule: UniqueSpec) -> str:
+    if rule.near is None:
+        return f"{rule.label} exactly"
+    return f"{rule.label} up to a likeness of {rule.near:g}"
 
 
 def _gates(recipe: Recipe) -> list[str]:
     lines = []
     for name, limits in recipe.gates.items():
         if not isinstance(limits, dict):
-            lines.append(f"{name} at least {limits:g}")
+            lines.append(f"{name} {'at most' if name in MOST_RATES else 'at least'} {limits:g}")
             continue
         words = {"entropy": "at least", "coverage": "at least"}
         lines += [

@@ -57,8 +57,7 @@ class AnswerTokens:
         if closed < n_fields:
             raise RecipeError(
                 f"targets: {answer!r} shows {closed} closing braces in its tokens where {n_fields} fields "
-                "were "
-                "expected; every field is written between curly braces"
+                "were expected; every field is written between curly braces"
             )
         return list(ids[: len(fields)]), fields
 
@@ -90,9 +89,9 @@ def build_trie(
         builder.close(builder.add(ids, of, dict.fromkeys(own, float(weight))), answer)
     for name, distribution in declared.items():
         _branch(builder, tokens, targets, name, distribution, rng, max_branches)
-    return builder.build(
-        known=fields if exact else (*declared, *((END,) if targets.whole else ())), exact=exact
-    )
+    # Where no field is declared, the end alone, which always follows, says nothing of the distribution.
+    some = (*declared, END) if declared and targets.whole else tuple(declared)
+    return builder.build(known=fields if exact else some, exact=exact)
 
 
 def _branch(
@@ -111,8 +110,7 @@ def _branch(
         if not distribution.get(values[at], 0.0) > 0:
             raise RecipeError(
                 f"targets: field {name!r} holds {values[at]!r} in a tuple, which its closed distribution "
-                "lacks; "
-                f"declared are {', '.join(map(repr, list(distribution)[:12]))}"
+                f"lacks; declared are {', '.join(map(repr, list(distribution)[:12]))}"
             )
         first, mass = prefixes.get(values[:at], (i, 0.0))
         prefixes[values[:at]] = (first, mass + float(weight))

@@ -13,7 +13,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from itertools import islice, product
 from pathlib import Path
@@ -26,15 +26,16 @@ from pydantic import BaseModel
 from synthgen import braces
 from synthgen.errors import RecipeError
 from synthgen.loading import describe_error, load_object
-from synthgen.marginals import read_marginal
+from synthgen.marginals import LARGEST_TV, check_draws, compare, read_closed, read_marginal
 from synthgen.schema import RecordSchema, text_of
 from synthgen.tables import SUFFIXES, read_table, read_weights, table_fields
 from synthgen.target_rows import Row, RowReader, leading
+from synthgen.together import Together, counted
 
 LARGEST_PRODUCT = 4096  # marginals with up to so many combinations are listed in full
+N_REFERENCE = 100_000  # tuples that a function's distribution is taken from
 MOST_VALUES = 250  # a field with more distinct values than this is open: it has no declared distribution
 N_CHECKED = 2000  # draws that a function's `closed` declarations are held against
-LARGEST_TV = 0.06
 
 Distribution = dict[str, float]
 Weights = npt.NDArray[np.float64]
@@ -49,6 +50,19 @@ class TargetSet:
     values: tuple[tuple[str, ...], ...]
     weights: Weights  # (len(answers),), each above 0, sum 1
     whole: bool  # all fields of the record: then the stop token is a target too
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The declared distribution of each field and derived field, open ones left out.
+
+    `draws` holds the fields whose distribution is an estimate, each with the number of tuples behind it; the
+    others are exact. `together` is how they go together; None for a single field.
+    """
+
+    shares: dict[str, Distribution]
+    draws: dict[str, int] = field(default_factory=dict)
+    together: Together | None = field(default=None, compare=False)
 
 
 class TargetSource(ABC):
@@ -79,11 +93,18 @@ class TargetSource(ABC):
         """
 
     @abstractmethod
-    def reference(self, rng: np.random.Generator, n: int = 100_000) -> dict[str, Distribution]:
-        """The declared distribution of each field and derived field, open ones left out.
+    def reference(self, rng: np.random.Generator, n: int = N_REFERENCE) -> Reference:
+        """What is declared: exact where written down or listed, else the shares among `n` tuples."""
 
-        Exact where declared or listed, else the shares among `n` tuples.
-        """
+    def _described(
+        self, rows: Sequence[Row], weights: Sequence[float] | Weights, draws: int | None
+    ) -> Reference:
+        """Shares among rows that are all there is, or `draws` tuples; what is declared in their place."""
+        columns = self._columns(rows)
+        shares = _shares(columns, weights)
+        together = counted({name: columns[name] for name in shares}, weights, draws)
+        estimated = {} if draws is None else {name: draws for name in shares if name not in self.closed}
+        return Reference({**shares, **self.closed}, estimated, together)
 
     def _target_set(self, rows: Sequence[Row], weights: Iterable[float]) -> TargetSet:
         masses: dict[tuple[str, ...], float] = {}
@@ -95,27 +116,17 @@ class TargetSource(ABC):
         whole = len(self.fields) == len(self.schema.fields)
         return TargetSet(self.fields, answers, values, array / array.sum(), whole)
 
-    def _shares(self, rows: Sequence[Row], weights: Iterable[float]) -> dict[str, Distribution]:
-        """Weighted shares of each value, field by field, derived fields included where they follow."""
-        found: dict[str, Distribution] = {name: {} for name in self.fields}
-        found.update({field.name: {} for field in self.schema.derived})
-        missed: set[str] = set()
-        for (texts, typed), weight in zip(rows, weights, strict=True):
-            for name, text in zip(self.fields, texts, strict=True):
-                found[name][text] = found[name].get(text, 0.0) + weight
-            derived = self.schema.derive_partial(dict(zip(self.fields, typed, strict=True)))
-            for field in self.schema.derived:
-                if field.name in derived:
-                    text = text_of(derived[field.name])
-                    found[field.name][text] = found[field.name].get(text, 0.0) + weight
-                else:
-                    missed.add(field.name)
-        shares = {}
-        for name, counts in found.items():
-            total = math.fsum(counts.values())
-            if counts and name not in missed and len(counts) <= MOST_VALUES:
-                shares[name] = {text: count / total for text, count in counts.items()}
-        return shares
+    def _columns(self, rows: Sequence[Row]) -> dict[str, list[str]]:
+        """The texts of each field, and of each derived field that follows in every row."""
+        columns: dict[str, list[str]] = {
+            name: [texts[i] for texts, _ in rows] for i, name in enumerate(self.fields)
+        }
+        derived: dict[str, list[str]] = {spec.name: [] for spec in self.schema.derived}
+        for _, typed in rows if derived else ():
+            found = self.schema.derive_partial(dict(zip(self.fields, typed, strict=True)))
+            for name in found:
+                derived[name].append(text_of(found[name]))
+        return columns | {name: texts for name, texts in derived.items() if rows and len(texts) == len(rows)}
 
 
 class FunctionSource(TargetSource):
@@ -138,20 +149,20 @@ class FunctionSource(TargetSource):
         names = leading(spec, schema, fields) if fields else _names_of(spec, schema, sample[0])
         self._rows = RowReader(spec, schema, names)
         rows = self._rows.read(sample, checked=True)
-        super().__init__(schema, names, _read_closed(spec, self._rows, closed), _source_text(function))
+        super().__init__(schema, names, read_closed(spec, self._rows, closed), _source_text(function))
         for name, declared in self.closed.items():
             texts = [texts[names.index(name)] for texts, _ in rows]
-            _check_declaration(spec, name, declared, texts)
+            check_draws(spec, name, declared, texts)
 
     def draw(self, rng: np.random.Generator, n: int | None = None) -> TargetSet:
         """Calls the function for `n` tuples, by default 210."""
         rows = self._rows.read(self._call(rng, n or 210), checked=True)
         return self._target_set(rows, [1.0] * len(rows))
 
-    def reference(self, rng: np.random.Generator, n: int = 100_000) -> dict[str, Distribution]:
+    def reference(self, rng: np.random.Generator, n: int = N_REFERENCE) -> Reference:
         """Shares among `n` tuples; for declared fields the declaration itself."""
         rows = self._rows.read(self._call(rng, n), checked=False)
-        return {**self._shares(rows, [1.0] * len(rows)), **self.closed}
+        return self._described(rows, [1.0] * n, n)
 
     def _call(self, rng: np.random.Generator, n: int) -> list[object]:
         try:
@@ -201,10 +212,10 @@ class TableSource(TargetSource):
         self._rows = [row for row, _ in kept]
         self._weights: Weights = np.array([weight for _, weight in kept]) / math.fsum(w for _, w in kept)
         content = json.dumps([[texts for texts, _ in self._rows], self._weights.tolist()])
-        super().__init__(schema, names, _read_closed(str(path), reader, closed), content)
-        shares = self._shares(self._rows, self._weights)
+        super().__init__(schema, names, read_closed(str(path), reader, closed), content)
+        shares = _shares(self._columns(self._rows), self._weights)
         for name, declared in self.closed.items():
-            _compare(str(path), name, declared, shares.get(name, {}), LARGEST_TV)
+            compare(str(path), name, declared, shares.get(name, {}), LARGEST_TV)
 
     def draw(self, rng: np.random.Generator, n: int | None = None) -> TargetSet:
         """All rows with their weights, or `n` of them by weight, with replacement, if that is fewer."""
@@ -213,9 +224,9 @@ class TableSource(TargetSource):
         chosen = rng.choice(len(self._rows), size=n, p=self._weights)
         return self._target_set([self._rows[i] for i in chosen], [1.0] * n)
 
-    def reference(self, rng: np.random.Generator, n: int = 100_000) -> dict[str, Distribution]:  # noqa: ARG002
+    def reference(self, rng: np.random.Generator, n: int = N_REFERENCE) -> Reference:  # noqa: ARG002
         """Exact shares of the rows' weights; nothing is drawn."""
-        return {**self._shares(self._rows, self._weights), **self.closed}
+        return self._described(self._rows, self._weights, None)
 
 
 class MarginalsSource(TargetSource):
@@ -269,14 +280,14 @@ class MarginalsSource(TargetSource):
         rows = [(texts, ()) for texts in self._independent(rng, n or 210)]
         return self._target_set(rows, [1.0] * len(rows))
 
-    def reference(self, rng: np.random.Generator, n: int = 100_000) -> dict[str, Distribution]:
+    def reference(self, rng: np.random.Generator, n: int = N_REFERENCE) -> Reference:
         """The marginals themselves; derived fields exact if all combinations are listed, else by draws."""
         if not self.fresh:
-            return {**self._shares(self._cells, self._weights), **self.closed}
-        if not self.schema.derived:
-            return dict(self.closed)
+            return self._described(self._cells, self._weights, None)
+        if len(self.fields) == 1 and not self.schema.derived:
+            return Reference(dict(self.closed))
         rows = [self._reader.typed(texts) for texts in self._independent(rng, n)]
-        return {**self._shares(rows, [1.0] * n), **self.closed}
+        return self._described(rows, [1.0] * n, n)
 
     def _independent(self, rng: np.random.Generator, n: int) -> list[tuple[str, ...]]:
         columns = []
@@ -317,6 +328,21 @@ def load_targets(
     return FunctionSource(spec, function, schema, fields, declared)
 
 
+def _shares(
+    columns: Mapping[str, Sequence[str]], weights: Sequence[float] | Weights
+) -> dict[str, Distribution]:
+    """Weighted shares of each value, field by field; fields of many values are left out."""
+    shares = {}
+    for name, texts in columns.items():
+        masses: Distribution = {}
+        for text, weight in zip(texts, weights, strict=True):
+            masses[text] = masses.get(text, 0.0) + weight
+        total = math.fsum(masses.values())
+        if masses and len(masses) <= MOST_VALUES:
+            shares[name] = {text: mass / total for text, mass in masses.items()}
+    return shares
+
+
 def _names_of(place: str, schema: RecordSchema, first: object) -> tuple[str, ...]:
     """The leading fields that a function's first tuple covers."""
     if isinstance(first, BaseModel):
@@ -344,44 +370,3 @@ def _source_text(function: Callable[..., object]) -> str:
     except TypeError:  # a callable object or a built-in
         file = None
     return f"{Path(file).read_text('utf-8') if file and Path(file).is_file() else ''}\n{name}"
-
-
-def _read_closed(place: str, reader: RowReader, closed: Mapping[str, object]) -> dict[str, Distribution]:
-    found = {}
-    for name, form in closed.items():
-        if name not in reader.names:
-            raise RecipeError(f"{place}: closed: {name!r} is none of the fields {', '.join(reader.names)}")
-        if isinstance(form, Mapping) and all(isinstance(weight, (int, float)) for weight in form.values()):
-            total = math.fsum(form.values())
-            if abs(total - 1) > 1e-6:
-                raise RecipeError(
-                    f"{place}: closed: {name}: the probabilities sum to {total:.6g}; expected 1"
-                )
-        try:
-            found[name] = read_marginal(reader.readers[reader.names.index(name)], form)
-        except ValueError as error:
-            raise RecipeError(f"{place}: closed: {error}") from None
-    return found
-
-
-def _check_declaration(place: str, name: str, declared: Distribution, texts: Sequence[str]) -> None:
-    """Hold a declared distribution against values drawn; noise is allowed for, more than that is not."""
-    n = len(texts)
-    shares: Distribution = {}
-    for text in texts:
-        shares[text] = shares.get(text, 0.0) + 1 / n
-    noise = 0.5 * sum(
-        math.sqrt(2 * p * (1 - p) / (math.pi * n)) for p in declared.values()
-    )  # E TV of n draws
-    _compare(place, name, declared, shares, max(LARGEST_TV, 1.5 * noise))
-
-
-def _compare(place: str, name: str, declared: Distribution, found: Distribution, limit: float) -> None:
-    gaps = {text: found.get(text, 0.0) - declared.get(text, 0.0) for text in {*declared, *found}}
-    tv = 0.5 * math.fsum(abs(gap) for gap in gaps.values())
-    if tv > limit:
-        worst = max(sorted(gaps), key=lambda text: abs(gaps[text]))
-        raise RecipeError(
-            f"{place}: closed: {name}: declared {worst!r} with {declared.get(worst, 0.0):.3g}, but the "
-            f"tuples have {found.get(worst, 0.0):.3g} (total variation {tv:.2f}); make the two agree"
-        )

@@ -1,4 +1,7 @@
-"""What a tuning run is told; light, so that whether an adapter is still good is decided without torch."""
+"""What a tuning run is told: prompts with targets, and settings.
+
+Light, so that whether an adapter is still good is decided without torch.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,53 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from synthgen.errors import RecipeError
 
-ALGORITHM = 1  # raised when the same settings would give another adapter
+if TYPE_CHECKING:
+    from synthgen.prompt import Prompt, Tokenizer
+    from synthgen.targets import TargetSource
+
+ALGORITHM = 2  # raised when the same settings would give another adapter
 
 Anchor = Literal["none", "structure", "full"]
 Schedule = Literal["constant", "linear"]
+Scope = Literal["record", "any"]  # an adapter fits the prompts it was tuned on, or any prompt of its model
 
 # These change how fast an adapter is made, or by how much rounding differs, not what is asked for.
 _PACE = ("pack_nodes", "batch_tokens", "device", "bf16")
 
 
 @dataclass(frozen=True)
+class TuningTask:
+    """One prompt, where its targets come from, and how much it counts beside the adapter's other prompts."""
+
+    prompt: Prompt
+    source: TargetSource
+    tokenizer: Tokenizer
+    weight: float = 1.0
+    n_targets: int | None = None  # None: the setting of the same name
+
+
+def shares_of(tasks: Sequence[TuningTask]) -> list[float]:
+    """Each prompt's share of the loss, sum 1."""
+    total = sum(task.weight for task in tasks)
+    return [task.weight / total for task in tasks]
+
+
+def labels_of(tasks: Sequence[TuningTask]) -> list[str]:
+    """A short name for each prompt: its schema's, numbered where several prompts ask for the same record."""
+    names = [task.source.schema.name for task in tasks]
+    return [
+        f"{name} {names[: i + 1].count(name)}" if names.count(name) > 1 else name
+        for i, name in enumerate(names)
+    ]
+
+
+@dataclass(frozen=True)
 class TuningConfig:
-    """Settings of one adapter; a step is one optimiser step on one prompt, over all of its targets."""
+    """Settings of one adapter; a step is one optimiser step, over all targets of the prompts it takes."""
 
     rank: int = 4
     alpha: float | None = None  # None: 2 · rank
@@ -29,6 +63,7 @@ class TuningConfig:
     schedule: Schedule = "linear"  # falls to 0 at `steps`; "constant" as published
     warmup_steps: int = 5
     steps: int = 120
+    prompts_per_step: int | None = None  # of several prompts; None: all of them; 1: in turns, as published
     weight_decay: float = 0.01
     adam_eps: float = 1e-5
     clip_norm: float = 1.0
@@ -64,11 +99,10 @@ class TuningConfig:
                 "stop.gamma needs a fixed target list, but fresh is true; remove one of them "
                 "(fresh tuples stop by kl, by held-out tuples or by steps)"
             )
-        for name in ("rank", "steps", "n_targets", "pack_nodes", "batch_tokens"):
-            if getattr(self, name) < 1:
-                raise RecipeError(
-                    f"tuning: {name} is {getattr(self, name)!r}; expected a whole number from 1"
-                )
+        for name in ("rank", "steps", "prompts_per_step", "n_targets", "pack_nodes", "batch_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise RecipeError(f"tuning: {name} is {value!r}; expected a whole number from 1")
 
     @property
     def lora_alpha(self) -> float:
@@ -82,7 +116,7 @@ class TuningConfig:
 
     def settings(self) -> dict[str, Any]:
         """What decides the adapter, as JSON values; pace and device left out."""
-        return {k: v for k, v in asdict(self).items() if k not in _PACE}
+        return {"algorithm": ALGORITHM} | {k: v for k, v in asdict(self).items() if k not in _PACE}
 
     def is_fresh(self, source_is_fresh: bool) -> bool:
         """Whether tuples are drawn anew at every step."""
@@ -91,18 +125,24 @@ class TuningConfig:
         return self.fresh and source_is_fresh
 
 
-def tuning_fingerprint(
-    model_fingerprint: str,
-    prompt_fingerprints: Sequence[str],
-    target_fingerprints: Sequence[str],
-    config: TuningConfig,
-) -> str:
+def task_facts(tasks: Sequence[TuningTask], config: TuningConfig) -> list[dict[str, Any]]:
+    """What decides an adapter about each of its prompts, as JSON values."""
+    return [
+        {
+            "prompt": task.prompt.fingerprint,
+            "targets": task.source.fingerprint,
+            "n_targets": task.n_targets or config.n_targets,
+            "share": share,
+        }
+        for task, share in zip(tasks, shares_of(tasks), strict=True)
+    ]
+
+
+def tuning_fingerprint(model_fingerprint: str, tasks: Sequence[TuningTask], config: TuningConfig) -> str:
     """Hash of everything that decides an adapter: the same hash, the same adapter, up to rounding."""
     facts = {
-        "algorithm": ALGORITHM,
         "model": model_fingerprint,
-        "prompts": list(prompt_fingerprints),
-        "targets": list(target_fingerprints),
+        "prompts": task_facts(tasks, config),
         "settings": config.settings(),
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ from synthgen import braces
 from synthgen.engines.protocol import Completion
 from synthgen.schema import RecordSchema
 
-Stage = Literal["engine", "parse", "validate"]
+Stage = Literal["engine", "parse", "validate", "unique"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ class Problem:
     line: int
     key: str
     text: str
+    path: KeyPath = field(default=(), compare=False)  # the key with its list positions
 
 
 @dataclass
@@ -42,7 +43,11 @@ class Document:
 
     def problem(self, path: KeyPath, text: str) -> None:
         """Note a fault at a key path."""
-        self.problems.append(Problem(self.line(path), dotted(path), text))
+        self.problems.append(Problem(self.line(path), dotted(path), text, path))
+
+    def is_faulty(self, path: KeyPath) -> bool:
+        """Whether a fault is noted at a key path or under it."""
+        return any(problem.path[: len(path)] == path for problem in self.problems)
 
 
 class _Loader(yaml.SafeLoader):

@@ -177,7 +177,7 @@ def test_check_gives_its_plan_as_json() -> None:
     assert plan["out"] == str(ROOT / "data" / "die")
     assert plan["fingerprint"] != Recipe.from_yaml(ROOT / "recipes" / "die.yaml").fingerprint
     assert plan["adapters"][0]["name"] == "fair"
-    assert len(plan["adapters"][0]["samples"]) == 3
+    assert len(plan["adapters"][0]["prompts"][0]["samples"]) == 3
 
 
 def test_init_writes_a_starter_that_passes_check_unchanged(tmp_path: Path) -> None:
@@ -223,9 +223,10 @@ class Step:
     step: int
     n_steps: int = 3
     loss: float = 14.25
-    optimum: float = 13.5
-    kl: float | None = 0.5
+    optimum: float | None = None
+    kl: float | None = 0.0123
     kl_by_field: dict[str, float] = field(default_factory=lambda: {"gender": 0.0123})
+    kl_by_prompt: dict[str, float] = field(default_factory=dict)
     elapsed_s: float = 1.5
 
 
@@ -246,11 +247,37 @@ def test_plain_progress_is_a_few_lines() -> None:
     drive(progress.PlainProgress(stream))
     assert stream.getvalue().splitlines()[:3] == [
         "synthgen: tune: biographies",
-        "synthgen:   step 1/3: loss 14.2500 (optimum 13.5000), KL gender 0.0123",
-        "synthgen:   step 3/3: loss 14.2500 (optimum 13.5000), KL gender 0.0123",
+        "synthgen:   step 1/3: KL gender 0.0123, loss 14.2500 on new targets",
+        "synthgen:   step 3/3: KL gender 0.0123, loss 14.2500 on new targets",
     ]
     assert "synthgen:   100/100 records, 90.9 % accepted" in stream.getvalue()
     assert "50/100" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("step", "line"),
+    [
+        (Step(2, kl=None, kl_by_field={}), "step 2/3: loss 14.2500 on new targets"),
+        (
+            Step(2, optimum=14.0, kl=0.25, kl_by_field={}),
+            "step 2/3: KL 0.2500, loss 14.2500 (optimum 14.0000)",
+        ),
+        (
+            Step(2, kl=0.3, kl_by_field={"a": 0.1, "b": 0.2}),
+            "step 2/3: KL 0.3000 (b 0.2000, a 0.1000), loss 14.2500 on new targets",
+        ),
+        (
+            Step(2, kl=None, kl_by_field={}, kl_by_prompt={"Die": 0.1}),
+            "step 2/3: KL Die 0.1000, loss 14.2500 on new targets",
+        ),
+        (
+            Step(2, kl=0.3, kl_by_field={}, kl_by_prompt={f"P{i}": i / 10 for i in range(6)}),
+            "step 2/3: KL 0.3000 (P5 0.5000, P4 0.4000, P3 0.3000, P2 0.2000, 2 less), loss 14.2500 on new targets",
+        ),
+    ],
+)
+def test_a_tuning_line_says_kl_first_and_an_optimum_only_where_there_is_one(step: Step, line: str) -> None:
+    assert progress.tuning_line(step) == line
 
 
 def test_json_progress_is_one_object_per_line() -> None:

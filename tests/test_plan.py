@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,12 +45,34 @@ def test_seeds_differ_by_record_attempt_and_run(record_id: int, attempt: int) ->
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_the_fingerprint_sees_every_part() -> None:
-    prints = {
-        plan().fingerprint,
-        plan(n=1001).fingerprint,
-        plan(seed=8).fingerprint,
-        plan(rows=65).fingerprint,
-    }
-    assert len(prints) == 4
-    assert plan().fingerprint == plan().fingerprint
+def test_the_fingerprint_sees_what_makes_a_record_and_not_how_many_there_are() -> None:
+    prints = {plan().fingerprint, plan(seed=8).fingerprint, plan(rows=65).fingerprint}
+    assert len(prints) == 3
+    assert plan().fingerprint == plan(n=1001).fingerprint == plan().extended(1001).fingerprint
+
+
+@given(st.integers(1, 300), st.lists(st.integers(1, 300), max_size=4), st.integers(1, 70))
+def test_an_extended_plan_begins_with_the_shorter_one_shard_by_shard(
+    n: int, more: list[int], rows: int
+) -> None:
+    short = plan(n=n, rows=rows)
+    for extra in more:
+        long = short.extended(short.n + extra)
+        assert [long.ids(k) for k in range(short.n_shards)] == [short.ids(k) for k in range(short.n_shards)]
+        assert long.ids(short.n_shards).start == short.n
+        short = long
+    assert [i for k in range(short.n_shards) for i in short.ids(k)] == list(range(short.n))
+    assert all(i in short.ids(short.shard_of(i)) for i in range(short.n))
+    assert max(len(short.ids(k)) for k in range(short.n_shards)) <= rows
+
+
+def test_an_extended_plan_gives_every_id_the_adapter_and_seed_it_has_without() -> None:
+    grown, whole = plan(n=100).extended(500), plan(n=500)
+    assert [grown.adapter_of(i) for i in range(500)] == [whole.adapter_of(i) for i in range(500)]
+    assert [grown.seed_of(i, 1) for i in range(500)] == [whole.seed_of(i, 1) for i in range(500)]
+
+
+@pytest.mark.parametrize("n", [999, 1000])
+def test_a_plan_is_never_shortened(n: int) -> None:
+    with pytest.raises(ValueError, match="cannot be extended"):
+        plan(n=1000).extended(n)

@@ -11,6 +11,8 @@ from click.testing import CliRunner
 
 from synthgen import Recipe
 from synthgen.cli import Terminal, main
+from synthgen.recipe_checks import DISTANCES, LEAST, LEAST_RATES, MOST_RATES
+from synthgen.yaml_lines import parse
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,12 +55,33 @@ def test_the_first_steps_work(tmp_path: Path) -> None:
 
 
 def test_the_recipe_shown_is_a_recipe(tmp_path: Path) -> None:
-    (text,) = blocks("yaml")
+    text = blocks("yaml")[0]
     (tmp_path / "recipes").mkdir()
     (tmp_path / "schemas").symlink_to(ROOT / "schemas")
     (tmp_path / "recipes" / "bios.yaml").write_text(text, encoding="utf-8")
     recipe = Recipe.from_yaml(tmp_path / "recipes" / "bios.yaml")
     assert recipe.mix == (("biographies", 1.0),)
+
+
+def test_the_adapter_of_several_prompts_shown_is_one() -> None:
+    (text,) = (block for block in blocks("yaml") if "prompts:" in block)
+    content = parse(f"schema: ../schemas/biography.py:Biography\n{text}").value
+    assert isinstance(content, dict)
+    assert len(Recipe.from_mapping(content, base=ROOT / "recipes").adapters["diffuse"].tasks) == 2
+
+
+def test_the_unique_rules_shown_are_rules() -> None:
+    rules = re.findall(r"^unique: .*$", "\n".join(blocks("yaml")), re.MULTILINE)
+    assert len(rules) == 4
+    for line in rules:
+        content = parse(f"schema: schemas/biography.py:Biography\n{line}").value
+        assert isinstance(content, dict)
+        assert len(Recipe.from_mapping(content, base=ROOT).unique) >= 1
+
+
+def test_the_gates_shown_are_gates() -> None:
+    shown = re.findall(r"`FIELD: \{(\w+): …\}`|^\| `(\w+)` \|", README, re.MULTILINE)
+    assert {field or rate for field, rate in shown} == {*DISTANCES, *LEAST, *LEAST_RATES, *MOST_RATES}
 
 
 def test_the_python_shown_uses_names_that_exist() -> None:

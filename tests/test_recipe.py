@@ -11,6 +11,7 @@ from synthgen import yaml_lines
 from synthgen.errors import RecipeError
 from synthgen.recipe import Recipe
 from synthgen.summary import plan_summary
+from synthgen.targets import N_REFERENCE, Reference
 
 ROOT = Path(__file__).parent.parent
 WRONG = sorted((Path(__file__).parent / "wrong_recipes").glob("*.yaml"))
@@ -55,7 +56,8 @@ def test_a_shipped_recipe_is_right_and_draws_its_targets(path: Path) -> None:
     recipe = Recipe.from_yaml(path)
     plan = plan_summary(recipe, 100)
     assert f"synthgen recipe recipes/{path.name}" in recipe.source
-    assert all(len(row.samples) >= 1 for row in plan.adapters if row.source == "tuned on")
+    assert all(row.prompts for row in plan.adapters if row.source == "tuned")
+    assert all(prompt.samples for row in plan.adapters for prompt in row.prompts)
     assert sum(row.share for row in plan.adapters) == pytest.approx(1)
 
 
@@ -124,12 +126,112 @@ def test_the_tuned_fields_are_those_named_or_the_targets_own() -> None:
     marginals = {"seniority": {"junior": 1, "lead": 1}, "contract": {"contract": 1}}
     content = {"schema": "schemas/job.py:Job", "adapters": {"j": {"targets": marginals}}}
     recipe = Recipe.from_mapping(content, ROOT)
-    assert recipe.fields_of("j") is None
+    assert recipe.adapters["j"].fields is None
     assert recipe.targets_of("j").fields == ("seniority", "contract")
     named = Recipe.from_mapping(
         content | {"adapters": {"j": {"targets": marginals, "fields": list(marginals)}}}, ROOT
     )
-    assert named.fields_of("j") == ("seniority", "contract")
+    assert named.targets_of("j").fields == ("seniority", "contract")
+
+
+LOADED: dict[str, object] = {"targets": {"value": {"1": 1, "2": 3}}}
+WEEKDAY: dict[str, object] = {"schema": "schemas/questions.py:Weekday", "targets": {"day": "uniform"}}
+
+
+def tuned_on(*prompts: dict[str, object], **settings: object) -> dict[str, object]:
+    """A recipe for dice with one adapter, which may serve any prompt."""
+    return DIE | {"adapters": {"many": {"scope": "any", "prompts": list(prompts)} | settings}}
+
+
+def test_one_prompt_with_targets_is_short_for_a_list_of_one() -> None:
+    short: dict[str, object] = {"targets": {"value": {"1": 1, "2": 3}}, "fields": ["value"]}
+    recipes = [
+        Recipe.from_mapping(DIE | {"adapters": {"die": spec}}, ROOT) for spec in (short, {"prompts": [short]})
+    ]
+    assert recipes[0].adapters["die"].tasks == recipes[1].adapters["die"].tasks
+    assert recipes[0].fingerprint == recipes[1].fingerprint
+    assert recipes[0].reference() == recipes[1].reference() == Reference({"value": {"1": 0.25, "2": 0.75}})
+
+
+def test_only_the_recipes_own_prompt_declares_its_distribution() -> None:
+    recipe = Recipe.from_mapping(tuned_on(LOADED, WEEKDAY), ROOT)
+    assert recipe.reference() == Reference({"value": {"1": 0.25, "2": 0.75}})
+    assert recipe.targets_of("many", 1).fields == ("day",)
+    others = tuned_on(LOADED | {"prompt": {"text": "A number? {value}"}}, WEEKDAY)
+    assert Recipe.from_mapping(others, ROOT).reference() == Reference({})
+
+
+def test_a_prompts_paths_are_taken_from_the_folder_of_the_recipe(tmp_path: Path) -> None:
+    prompts = "[{schema: s/q.py:Q, targets: t/t.csv}, {targets: 's/q.py:f'}]"
+    path = write(tmp_path, f"schema: {ROOT}/schemas/die.py:Die\nadapters: {{a: {{prompts: {prompts}}}}}\n")
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_yaml(path)
+    assert [f"looked for {tmp_path}/s/q.py" in line for line in caught.value.problems] == [True, True]
+
+
+def test_every_fault_of_a_list_of_prompts_is_found_with_its_line(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        f"""schema: {ROOT}/schemas/die.py:Die
+adapters:
+  many:
+    prompts:
+      - die.csv
+      - {{targets: {{value: uniform}}, weight: -1}}
+      - {{schema: {ROOT}/schemas/questions.py:Weekday, targets: {{day: {{Moonday: 1}}}}}}
+      - {{prompt: {{text: a, instruction: b}}, targets: {{value: uniform}}}}
+      - {{schema: {ROOT}/schemas/questions.py:Fruit}}
+      - {{targets: {{valu: uniform}}}}
+    fields: [value]
+""",
+    )
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_yaml(path)
+    assert [line.removeprefix(f"{path}:").split(": ")[:2] for line in caught.value.problems] == [
+        ["5", "adapters.many.prompts"],
+        ["6", "adapters.many.prompts.weight"],
+        ["7", "adapters.many.prompts.targets.day.Moonday"],
+        ["8", "adapters.many.prompts.prompt.text"],
+        ["9", "adapters.many.prompts"],
+        ["10", "adapters.many.prompts"],
+        ["10", "adapters.many.prompts.targets.valu"],
+        ["11", "adapters.many.fields"],
+    ]
+
+
+def test_a_fingerprint_covers_every_prompt_but_not_what_the_adapter_may_serve() -> None:
+    recipes = [
+        tuned_on(LOADED, WEEKDAY),
+        tuned_on(LOADED),
+        tuned_on(LOADED, WEEKDAY | {"weight": 2}),
+        tuned_on(LOADED, WEEKDAY | {"n_targets": 9}),
+        tuned_on(LOADED, WEEKDAY | {"prompt": {"text": "A day? {day}"}}),
+        tuned_on(LOADED, WEEKDAY | {"targets": {"day": {"Monday": 1}}}),
+        tuned_on(LOADED, WEEKDAY, prompts_per_step=1),
+    ]
+    found = [Recipe.from_mapping(content, ROOT).fingerprint for content in recipes]
+    assert len(set(found)) == len(recipes)
+    assert Recipe.from_mapping(tuned_on(LOADED, WEEKDAY, scope="record"), ROOT).fingerprint == found[0]
+
+
+def test_a_plan_shows_every_prompt_and_its_share_of_the_loss() -> None:
+    recipe = Recipe.from_mapping(tuned_on(LOADED, WEEKDAY | {"weight": 3}), ROOT)
+    (row,) = plan_summary(recipe, 10).adapters
+    assert (row.source, row.scope, row.share) == ("tuned", "any", 1.0)
+    found = [(prompt.schema, prompt.fields, prompt.share) for prompt in row.prompts]
+    assert found == [("Die", ("value",), 0.25), ("Weekday", ("day",), 0.75)]
+    assert row.prompts[0].message is None and str(row.prompts[1].message).startswith(
+        "Generate a random weekday"
+    )
+
+
+def test_a_distance_is_gated_only_where_the_whole_mix_declares_the_field() -> None:
+    gates = {"value": {"tv": 0.1}}
+    (line,) = problems(DIE | {"generate": {"mix": {"die": 1, "base": 1}}, "gates": gates})
+    assert line.startswith("recipe: gates.value.tv: 'base', in the mix, declares no distribution of 'value'")
+    (line,) = problems(tuned_on(WEEKDAY) | {"gates": gates})
+    assert line.startswith("recipe: gates.value.tv: no adapter declares a distribution of 'value'")
+    assert Recipe.from_mapping(tuned_on(LOADED, WEEKDAY) | {"gates": gates}, ROOT).gates == gates
 
 
 def test_the_declared_distribution_of_a_mixture_is_the_mixture() -> None:
@@ -137,13 +239,29 @@ def test_the_declared_distribution_of_a_mixture_is_the_mixture() -> None:
     recipe = Recipe.from_mapping(
         DIE | {"adapters": adapters, "generate": {"mix": {"low": 1, "any": 1}}}, ROOT
     )
-    assert recipe.reference()["value"] == pytest.approx({"1": 0.625, "2": 0.125, "3": 0.125, "4": 0.125})
+    assert recipe.reference().shares["value"] == pytest.approx(
+        {"1": 0.625, "2": 0.125, "3": 0.125, "4": 0.125}
+    )
     with_base = DIE | {"generate": {"mix": {"die": 1, "base": 1}}}
-    assert Recipe.from_mapping(with_base, ROOT).reference() == {}
+    assert Recipe.from_mapping(with_base, ROOT).reference() == Reference({})
 
 
 def test_the_declared_distribution_of_marginals_is_exact() -> None:
-    assert Recipe.from_mapping(DIE, ROOT).reference() == {"value": {"1": 0.25, "2": 0.75}}
+    assert Recipe.from_mapping(DIE, ROOT).reference() == Reference({"value": {"1": 0.25, "2": 0.75}})
+
+
+def test_a_declared_distribution_says_on_how_many_draws_it_rests(tmp_path: Path) -> None:
+    """Half of the records by a function of n draws, half exact: as noisy as 4 n draws of the mixture."""
+    function = "def rolls(rng, n):\n    return [(int(value),) for value in rng.integers(1, 11, n)]\n"
+    (tmp_path / "rolls.py").write_text(function)
+    adapters = {"drawn": {"targets": f"{tmp_path}/rolls.py:rolls"}, "exact": {"targets": {"value": {"1": 1}}}}
+    for mix, draws in (({"drawn": 1}, N_REFERENCE), ({"drawn": 1, "exact": 1}, 4 * N_REFERENCE)):
+        content = DIE | {"adapters": adapters, "generate": {"mix": mix}}
+        reference = Recipe.from_mapping(content, ROOT).reference()
+        assert reference.draws == {"value": draws}
+        assert len(reference.shares["value"]) == 10
+    content = DIE | {"adapters": adapters, "generate": {"mix": {"exact": 1}}}
+    assert Recipe.from_mapping(content, ROOT).reference() == Reference({"value": {"1": 1.0}})
 
 
 def test_the_tuner_gets_what_the_recipe_says_and_its_own_defaults_else() -> None:

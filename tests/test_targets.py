@@ -18,7 +18,7 @@ import pytest
 from synthgen import braces
 from synthgen.errors import RecipeError
 from synthgen.schema import RecordSchema, load_model, load_object
-from synthgen.targets import TargetSet, TargetSource, load_targets
+from synthgen.targets import Reference, TargetSet, TargetSource, load_targets
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"
 FUNCTIONS = {
@@ -168,7 +168,9 @@ def test_biographies_are_balanced() -> None:
         SCHEMAS,
     )
     assert source.closed["gender"]["Non-binary"] == 0.04
-    reference = source.reference(rng(), 20_000)
+    declared = source.reference(rng(), 20_000)
+    reference = declared.shares
+    assert declared.draws == dict.fromkeys(reference.keys() - {"gender"}, 20_000)  # gender is declared: exact
     assert reference["gender"] == source.closed["gender"]
     years = reference["birth_year"]
     assert set(years) == {str(year) for year in range(1935, 2011)}
@@ -198,8 +200,8 @@ def test_functions_of_leading_fields(load: Load, function: str) -> None:
     shares = dict(zip(targets.values, targets.weights.tolist(), strict=True))
     assert shares["cat", "3"] + shares["cat", "4"] == pytest.approx(0.75, abs=0.09)  # four standard errors
     reference = source.reference(rng(), 10_000)
-    assert set(reference) == {"kind", "legs", "label"}
-    assert set(reference["label"]) == {"cat/3", "cat/4", "dog/3", "dog/4"}
+    assert set(reference.shares) == {"kind", "legs", "label"} == set(reference.draws)
+    assert set(reference.shares["label"]) == {"cat/3", "cat/4", "dog/3", "dog/4"}
 
 
 def test_functions_of_whole_records(load: Load) -> None:
@@ -293,11 +295,13 @@ def test_tables(load: Load, tmp_path: Path, suffix: str) -> None:
         "{dog}\n{4}": 0.5,
         "{dog}\n{3}": 0.25,
     }
-    assert source.reference(rng()) == {
-        "kind": {"cat": 0.25, "dog": 0.75},
-        "legs": {"4": 0.75, "3": 0.25},
-        "label": {"cat/4": 0.25, "dog/4": 0.5, "dog/3": 0.25},
-    }
+    assert source.reference(rng()) == Reference(
+        {
+            "kind": {"cat": 0.25, "dog": 0.75},
+            "legs": {"4": 0.75, "3": 0.25},
+            "label": {"cat/4": 0.25, "dog/4": 0.5, "dog/3": 0.25},
+        }
+    )
     assert set(source.draw(rng(), 2).weights.tolist()) <= {0.5, 1.0}
     assert source.fingerprint == load(f"t.{suffix}").fingerprint
 
@@ -350,7 +354,7 @@ def test_a_uniform_die() -> None:
     assert not source.fresh
     assert targets.answers == tuple(f"{{{value}}}" for value in range(1, 11))
     assert targets.weights.tolist() == pytest.approx([0.1] * 10)
-    assert source.closed["value"] == source.reference(rng())["value"]
+    assert source.closed["value"] == source.reference(rng()).shares["value"]
 
 
 def test_binomials() -> None:
@@ -403,7 +407,9 @@ def test_marginals_of_several_fields(load: Load) -> None:
     check(targets)
     assert len(targets.answers) == 6
     assert targets.weights[0] == pytest.approx(0.25)
-    assert source.reference(rng())["label"]["dog/4"] == pytest.approx(1 / 12)
+    reference = source.reference(rng())
+    assert reference.shares["label"]["dog/4"] == pytest.approx(1 / 12)
+    assert reference.draws == {}
 
 
 @pytest.mark.parametrize(
@@ -455,8 +461,11 @@ def test_many_combinations_are_drawn_not_listed() -> None:
         smokers[values[3]] += weight
     assert smokers["yes"] == pytest.approx(0.25, abs=0.04)  # four standard errors
     reference = source.reference(rng(), 5000)
-    assert reference["smoker"] == {"yes": 0.25, "no": 0.75}
-    assert reference["age_group"]["child"] == pytest.approx(0.18, abs=0.025)
+    assert reference.draws == {
+        "age_group": 5000
+    }  # the marginals are exact, what is derived from them is drawn
+    assert reference.shares["smoker"] == {"yes": 0.25, "no": 0.75}
+    assert reference.shares["age_group"]["child"] == pytest.approx(0.18, abs=0.025)
 
 
 def test_yaml_truth_values_name_a_literal(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,13 +24,16 @@ from synthgen.models import model_fingerprint
 from synthgen.packing import batches, check_packing, node_log_probs, pack_loss
 from synthgen.prompt import Prompt, Tokenizer, answer_ids, build_prompt
 from synthgen.schema import RecordSchema
+from synthgen.seen import ADAPTER_FILE, read_seen
 from synthgen.stopping import Judge, Look
 from synthgen.target_trie import END, AnswerTokens, build_trie
 from synthgen.targets import TargetSet, TargetSource
 from synthgen.tokenizers import load_tokenizer
 from synthgen.trie import Figures, TokenTrie
-from synthgen.tuning import StepLog, TuningTask, learning_rate, split, tune
-from synthgen.tuning_config import TuningConfig
+from synthgen.tuning import _Run, learning_rate, tune
+from synthgen.tuning_config import TuningConfig, TuningTask
+from synthgen.tuning_log import StepLog
+from synthgen.tuning_tasks import PreparedTask, resample, split
 from tests.tiny import ARCHS, Arch, tiny_model_folder
 
 PROMPT = (1, 40, 41, 42, 43, 44, 45)
@@ -210,10 +214,10 @@ def target_set(
     return TargetSet(fields, answers, tuple(rows), np.asarray(weights) / np.sum(weights), whole)
 
 
-def a_task(folder: Path, source: FakeSource, text: str | None = None) -> TuningTask:
+def a_task(folder: Path, source: FakeSource, text: str | None = None, weight: float = 1.0) -> TuningTask:
     tokenizer = load_tokenizer(folder)
     return TuningTask(
-        build_prompt(source.schema, tokenizer, text=text), cast(TargetSource, source), tokenizer
+        build_prompt(source.schema, tokenizer, text=text), cast(TargetSource, source), tokenizer, weight
     )
 
 
@@ -298,6 +302,21 @@ def test_whole_records_train_the_stop_token(folders: dict[Arch, Path]) -> None:
     assert trie.entropy() == pytest.approx(np.log(10))
 
 
+def test_sampled_records_without_a_declared_field_have_no_kl(folders: dict[Arch, Path]) -> None:
+    """The stop token behind them is certain, but a KL of it alone would pass for one of the answers."""
+    source = FakeSource(Die, ("number",), ("1", "2", "3"), fresh=True)
+    task = a_task(folders["llama"], source)
+    prompt = PreparedTask(0, task, "", 1.0, TuningConfig())
+    log_probs = node_log_probs(load(folders["llama"]), prompt.judged, task.prompt.ids)
+    figures = prompt.judged.figures(log_probs)
+    assert figures.kl is None and figures.leak is None
+    declared = FakeSource(
+        Die, ("number",), ("1", "2", "3"), {"number": dict.fromkeys("123", 1 / 3)}, fresh=True
+    )
+    judged = PreparedTask(0, a_task(folders["llama"], declared), "", 1.0, TuningConfig()).judged
+    assert judged.known == {"number", END}
+
+
 @pytest.mark.parametrize("weights", [None, tuple(0.8 ** (10 - i) * 0.2**i * 50 for i in range(10))])
 def test_a_die_is_tuned_to_the_declared_shape(
     sharp: Path, tmp_path: Path, weights: tuple[float, ...] | None
@@ -321,8 +340,12 @@ def test_a_die_is_tuned_to_the_declared_shape(
     with pytest.raises(AdapterError):
         verify(manifest, model_fingerprint(str(sharp)), "another prompt")
     assert sorted(p.name for p in (tmp_path / "die").iterdir()) == [
-        "README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json",
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "manifest.json", "targets.parquet",
     ]  # fmt: skip
+    tuned = read_seen(tmp_path / "die" / ADAPTER_FILE)[task.prompt.fingerprint]
+    assert tuned.fields == task.source.fields
+    assert set(tuned.rows) == set(task.source.draw(np.random.default_rng(0), None).values)
+    assert set(tuned.rows.values()) == {result.steps}
     trie = build_trie(
         AnswerTokens(task.prompt, task.tokenizer), task.source.draw(np.random.default_rng(0), None), {},
         np.random.default_rng(0), exact=True,
@@ -369,20 +392,101 @@ def test_the_anchor_holds_the_later_fields(folders: dict[Arch, Path], tmp_path: 
 
 def test_prompts_take_turns_and_gamma_counts_whole_passes(sharp: Path, tmp_path: Path) -> None:
     tasks = [a_task(sharp, die(), f"Roll die {i}. {{number}}") for i in range(3)]
-    config = TuningConfig(lr=1e-2, steps=300, gamma=0.2, health_samples=0, rank=8)
+    config = TuningConfig(lr=1e-2, steps=300, gamma=0.2, health_samples=0, rank=8, prompts_per_step=1)
     result = tune(str(sharp), tasks, config, tmp_path / "six", scope="any")
     assert result.stopped_by == "gamma" and result.steps % 3 == 0
     last = result.losses[-3:]
-    assert {log.task for log in last} == {0, 1, 2}
+    assert {log.task for step in last for log in step.tasks} == {0, 1, 2}
     assert sum(log.loss for log in last) <= 1.2 * 3 * np.log(10)
     manifest = load_manifest(tmp_path / "six")
-    assert len(set(manifest.prompt_fingerprints)) == 3
+    assert [(prompt.prompt, prompt.text) for prompt in manifest.prompts] == [
+        (task.prompt.fingerprint, task.prompt.user) for task in tasks
+    ]
+    assert [prompt.label for prompt in manifest.prompts] == ["Die 1", "Die 2", "Die 3"]
+    assert [prompt.after["kl"] for prompt in manifest.prompts] == [f.kl for f in result.after]
     verify(manifest, manifest.model_fingerprint, "any other prompt")
 
 
-def looks(format_rate: float, loss: float) -> tuple[Look, ...]:
-    figures = Figures(loss, 1.0, None, None, None, False, {})
-    return (Look(figures, None, Health(64, format_rate, {})),)
+def mixed_tasks(folder: Path) -> list[TuningTask]:
+    """Prompts of different length: leading fields, drawn afresh, and whole records, fixed, counting three times."""
+    return [a_task(folder, people()), a_task(folder, die(), "Roll a die. {number}", weight=3)]
+
+
+def test_a_joint_step_is_the_weighted_mean_of_single_ones(folders: dict[Arch, Path]) -> None:
+    model = add_lora(load(folders["llama"]), TuningConfig())
+    for parameter in model.parameters():  # away from the start, where half of the gradient is 0
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(0))
+
+    def step(tasks: Sequence[TuningTask], scaled: bool) -> torch.Tensor:
+        run = _Run(model, tasks, short(batch_tokens=100, pack_nodes=30, anchor_weight=2.0))
+        model.zero_grad(set_to_none=True)
+        for prompt in run.prompts:
+            run.rng = np.random.default_rng(0)  # the same anchor packs
+            scale = run.scale(prompt, run.prompts) if scaled else 1.0
+            run.backward_targets(prompt, scale)
+            run.backward_anchor(prompt, scale)
+        return gradients(model)
+
+    tasks = mixed_tasks(folders["llama"])
+    joint, people_alone = step(tasks, scaled=True), step(tasks[:1], scaled=False)
+    die_alone = step(tasks, scaled=False) - people_alone  # beside the people, so that these draw the same
+    assert (joint - (0.25 * people_alone + 0.75 * die_alone)).norm() < 1e-5 * joint.norm()
+
+
+def test_a_joint_steps_figures_are_weighted_means(folders: dict[Arch, Path], tmp_path: Path) -> None:
+    tasks = mixed_tasks(folders["llama"])
+    (log,) = tune(str(folders["llama"]), tasks, short(steps=1), tmp_path / "both").losses
+    alone = [
+        tune(str(folders["llama"]), [task], short(steps=1), tmp_path / f"{i}").losses[0]
+        for i, task in enumerate(tasks)
+    ]
+    by_task = {one.task: one for one in log.tasks}
+    assert [by_task[i].label for i in (0, 1)] == ["Person", "Die"]
+    assert by_task[0].loss == pytest.approx(alone[0].loss, rel=1e-5)  # the same seed, the same tuples
+    assert by_task[1].loss == pytest.approx(alone[1].loss, rel=1e-5)
+    assert log.loss == pytest.approx(0.25 * alone[0].loss + 0.75 * alone[1].loss, rel=1e-5)
+    assert alone[0].kl is not None and alone[1].kl is not None
+    assert log.kl == pytest.approx(0.25 * alone[0].kl + 0.75 * alone[1].kl, rel=1e-5)
+    assert log.kl_by_prompt == {"Person": by_task[0].kl, "Die": by_task[1].kl} and not log.kl_by_field
+    assert by_task[0].optimum is None and by_task[1].optimum == pytest.approx(np.log(10))
+    assert log.optimum is None and alone[1].optimum == pytest.approx(np.log(10))
+    assert by_task[0].anchor is not None and by_task[1].anchor is None
+
+
+def test_two_prompts_are_tuned_to_two_shapes_at_once(sharp: Path, tmp_path: Path) -> None:
+    loaded = tuple(0.8 ** (10 - i) * 0.2**i * 50 for i in range(10))
+    tasks = [a_task(sharp, die()), a_task(sharp, die(loaded), "Roll the loaded die. {number}")]
+    config = TuningConfig(lr=1e-2, steps=300, kl=0.02, health_samples=0, rank=8)
+    result = tune(str(sharp), tasks, config, tmp_path / "both")
+    assert result.stopped_by == "kl" and result.losses[-1].looks == ()
+    assert all(before.kl is not None and before.kl > 1 for before in result.before)
+    assert all(after.kl is not None and after.kl <= 0.02 for after in result.after)
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(1, [1, 1, 1]), (2, [2, 1]), (3, [3]), (None, [3]), (7, [3])])
+def test_every_pass_takes_all_prompts_once_and_averages_to_the_joint_loss(
+    folders: dict[Arch, Path], n: int | None, sizes: list[int]
+) -> None:
+    tasks = [a_task(folders["llama"], die(), f"Roll {i}. {{number}}", weight=i + 1) for i in range(3)]
+    run = _Run(add_lora(load(folders["llama"]), short()), tasks, short(prompts_per_step=n))
+    turns = run.turns()
+    totals = np.zeros(3)
+    for _ in range(50):
+        steps = [next(turns) for _ in sizes]
+        assert [len(step) for step in steps] == sizes
+        assert sorted(prompt.index for step in steps for prompt in step) == [0, 1, 2]
+        for step in steps:
+            for prompt in step:
+                totals[prompt.index] += run.scale(prompt, step) / (50 * len(sizes))
+    assert totals == pytest.approx(np.array([1, 2, 3]) / 6, rel=0.25 if sizes == [2, 1] else 1e-9)
+
+
+def looks(format_rate: float, loss: float, *more: tuple[float, float]) -> tuple[Look, ...]:
+    return tuple(
+        Look(Figures(loss, 1.0, None, None, None, False, {}), None, Health(64, rate, {}))
+        for rate, loss in ((format_rate, loss), *more)
+    )
 
 
 def test_the_guard_goes_back_to_the_last_healthy_weights() -> None:
@@ -394,6 +498,68 @@ def test_the_guard_goes_back_to_the_last_healthy_weights() -> None:
     assert judge.looked(60, looks(0.70, 4)) == "guard"
     assert judge.restore("guard", 60) == 30
     assert weight.item() == 1
+
+
+def test_the_guard_watches_every_prompt_and_lets_chance_pass() -> None:
+    healthy = [(0.98, 1.0)] * 25
+    judge = Judge(TuningConfig(), looks(0.70, 9, *healthy), [torch.zeros(1)], [1 / 26] * 26)
+    assert judge.looked(30, looks(0.55, 5, *healthy)) is None  # under 0.63, but 35 of 64 after 45 happens
+    assert judge.looked(60, looks(0.70, 5, *healthy[1:], (0.60, 1.0))) == "guard"
+
+
+def test_targets_are_reached_when_all_prompts_have_had_their_turn() -> None:
+    def figures(loss: float, kl: float) -> Figures:
+        return Figures(loss, 1.0, kl, None, None, False, {})
+
+    judge = Judge(TuningConfig(kl=0.1, gamma=0.2), looks(1, 9, (1, 9)), [torch.zeros(1)], [0.5, 0.5])
+    assert judge.targets_reached([figures(1.1, 0.01)]) is None
+    assert (
+        judge.targets_reached([figures(1.4, 0.2)]) is None
+    )  # 2.5 is more than 1.2 · 2, and one KL is too high
+    assert judge.targets_reached([figures(1.3, 0.05), figures(1.2, 0.09)]) == "kl"
+    assert judge.targets_reached([figures(1.3, 0.05), figures(1.0, 0.2)]) == "gamma"
+
+
+def test_tuning_that_only_loses_on_heldout_tuples_goes_back_to_the_start() -> None:
+    weight = torch.zeros(1)
+    judge = Judge(TuningConfig(patience=2), looks(0.98, 3, (0.98, 5)), [weight], [0.75, 0.25])
+    weight += 1
+    assert judge.looked(1, looks(0.98, 3.1, (0.98, 4.8))) is None  # 3.525 after 3.5: the sum alone had gained
+    assert judge.looked(2, looks(0.98, 4, (0.98, 5))) == "heldout"
+    assert judge.restore("heldout", 2) == 0
+    assert weight.item() == 0
+
+
+def test_the_anchor_begins_with_target_answers_as_often_as_their_weights_say(
+    folders: dict[Arch, Path],
+) -> None:
+    """A field of few values joins many draws into few answers; the anchor still has its whole pool."""
+
+    class FewValues(FakeSource):
+        def draw(self, rng: np.random.Generator, n: int | None) -> TargetSet:
+            return super().draw(rng, None)  # all of them, whatever was asked for
+
+    source = FewValues(Person, ("name",), NAMES, kind="table", weights=(5, 1, 1, 1))
+    prompt = PreparedTask(0, a_task(folders["llama"], source), "", 1.0, TuningConfig())
+    leads = prompt.leads(64)
+    assert leads is not None and len(leads) == 64
+    assert sorted(Counter(map(tuple, leads)).values()) == [8, 8, 8, 40]
+    model = add_lora(load(folders["llama"]), short())
+    run = _Run(model, [a_task(folders["llama"], source)], short(anchor_pool=64))
+    anchor = run.prompts[0].anchor
+    assert (
+        anchor is not None and anchor.contexts_per_pack * len(anchor) > 32
+    )  # most of the continuations differ
+    assert PreparedTask(0, a_task(folders["llama"], die()), "", 1.0, TuningConfig()).leads(8) is None
+
+
+def test_resampling_keeps_to_the_weights() -> None:
+    weights = np.array([0.5, 0.3, 0.125, 0.075])
+    for seed in range(20):
+        counts = np.bincount(resample(weights, 40, np.random.default_rng(seed)), minlength=4)
+        assert counts.tolist() == [20, 12, 5, 3]
+        uneven = np.bincount(resample(weights, 7, np.random.default_rng(seed)), minlength=4)
+        assert uneven.sum() == 7 and (np.abs(uneven - 7 * weights) < 1).all()
 
 
 def test_patience_ends_on_the_best_heldout_weights() -> None:
@@ -424,6 +590,16 @@ def test_the_rate_rises_and_falls_to_nothing() -> None:
     assert rates[0] == pytest.approx(0.2) and max(rates) == rates[4] == pytest.approx(0.96)
     assert rates[-1] == pytest.approx(0.01)
     assert learning_rate(TuningConfig(lr=1.0, schedule="constant"), 90) == 1
+
+
+def test_every_tuple_that_was_a_target_is_kept(folders: dict[Arch, Path]) -> None:
+    config = TuningConfig(n_targets=5, n_heldout=40)
+    prepared = PreparedTask(0, a_task(folders["llama"], people(fresh=True)), "", 1.0, config)
+    assert prepared.seen.rows == {}  # held-out tuples are none
+    for _ in range(3):
+        prepared.trie()
+    assert prepared.seen.fields == ("name", "gender")
+    assert 5 < sum(prepared.seen.rows.values()) <= 15
 
 
 def test_sampling_follows_the_model_and_stops(folders: dict[Arch, Path]) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synthgen.engines.process import STALL_S, ProcessEngine
 from synthgen.errors import EngineError
 
 if TYPE_CHECKING:
@@ -48,8 +50,11 @@ def open_engine(
     sampling: Sampling,
     seed: int = 0,
     capacity: int | None = None,
+    gpu_share: float = 1.0,
 ) -> Engine:
     """Load a model with its adapters (name → PEFT folder) into an engine; `capacity` None takes its own.
+
+    `gpu_share` is the part of a GPU's memory that the engine may take; only vLLM takes it beforehand.
 
     Raises:
         EngineError: no such engine, a package is missing, or it cannot start; the message says why.
@@ -60,7 +65,7 @@ def open_engine(
     if name == "vllm":
         from synthgen.engines.vllm import VllmEngine
 
-        return VllmEngine(model, adapters, sampling, seed, size)
+        return VllmEngine(model, adapters, sampling, seed, size, gpu_share=gpu_share)
     if name == "transformers":
         from synthgen.engines.transformers import TransformersEngine
 
@@ -77,6 +82,31 @@ def open_engine(
         text=text,
         seed=seed,
     )
+
+
+def open_process_engine(
+    name: str,
+    model: str | Path,
+    adapters: Mapping[str, Path],
+    sampling: Sampling,
+    seed: int = 0,
+    capacity: int | None = None,
+    gpu_share: float = 1.0,
+    *,
+    stall_s: float = STALL_S,
+    stopping: Callable[[], bool] = lambda: False,
+    log: Path | None = None,
+) -> Engine:
+    """The same in a process of its own; `stall_s`, `stopping` and `log` as in process.py.
+
+    Raises:
+        EngineError, AdapterError: as `open_engine`.
+        EngineDied: the process died, hung, or had too little memory.
+        Incomplete: `stopping` came while it started.
+    """
+    name = choose(name)
+    opening = partial(open_engine, name, model, dict(adapters), sampling, seed, capacity, gpu_share)
+    return ProcessEngine(name, opening, adapters, stall_s=stall_s, stopping=stopping, log=log)
 
 
 def _missing(engine: str) -> list[str]:

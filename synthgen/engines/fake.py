@@ -17,7 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from synthgen.engines.protocol import Completion, EngineInfo, FinishReason, Request, Sampling
-from synthgen.errors import EngineError
+from synthgen.errors import EngineDied, EngineError
 
 Answer = Callable[[Request, np.random.Generator], str]  # request and its generator → what follows the prefix
 Score = Callable[[str | None, Sequence[int], Sequence[int]], list[float]]  # adapter, prompt ids, answer ids
@@ -55,9 +55,9 @@ class FakeEngine:
 
     `answer` writes what follows the request's prefix, from a generator seeded by the request (by the adapter
     alone if the temperature is 0). Faults: `fail_rate` is the share of requests that end as "error",
-    `die_after` the number of completions before `poll` raises, `drop_after` the number after which requests
-    vanish, `swap` which adapter answers for which, `swap_mixed` the same but only while requests of several
-    adapters are queued. `seeds="engine"` ignores the requests' seeds.
+    `die_after` the number of completions before `poll` raises EngineDied, `drop_after` the number after which
+    requests vanish, `swap` which adapter answers for which, `swap_mixed` the same but only while requests of
+    several adapters are queued. `seeds="engine"` ignores the requests' seeds.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class FakeEngine:
             if self._die_after is not None and self._n_done >= self._die_after:
                 if done:
                     break
-                raise EngineError(f"engine fake: died after {self._n_done} completions, as it was told to")
+                raise EngineDied(f"engine fake: died after {self._n_done} completions, as it was told to")
             request = self._queue.popleft()
             self._n_done += 1
             if self._drop_after is None or self._n_done <= self._drop_after:

@@ -42,6 +42,7 @@ from synthgen.models import resolve_model  # noqa: E402
 from synthgen.tokenizers import load_tokenizer  # noqa: E402
 
 GIB = 2**30
+GPU_MEMORY = 0.9  # of a GPU's memory, for the engines that share it
 _CPU_SETTINGS = {
     "enable_chunked_prefill": False,  # a seeded request whose prompt is cut in two kills the CPU engine (0.32)
     "block_size": 32,  # tokens; the CPU's own 128 would keep most prompts out of the prefix cache
@@ -66,8 +67,11 @@ class VllmEngine:
         max_model_len: int = 1024,
         dtype: str = "bfloat16",
         kv_cache_gib: float = 1.0,
+        gpu_share: float = 1.0,
     ) -> None:
-        """Start the engine; `max_model_len` bounds prompt and answer together, `kv_cache_gib` counts on CPU only.
+        """Start the engine; `max_model_len` bounds prompt and answer together.
+
+        `kv_cache_gib` counts on CPU only, `gpu_share` on GPU only: the part of its memory that is this engine's.
 
         Raises:
             AdapterError: an adapter folder without safetensors weights or without a config.
@@ -105,6 +109,8 @@ class VllmEngine:
                 **_CPU_SETTINGS,
             }
             settings["max_num_batched_tokens"] = max(8192, settings["max_model_len"])
+        else:
+            settings["gpu_memory_utilization"] = GPU_MEMORY * gpu_share
         offline = os.environ.get("HF_HUB_OFFLINE")
         if local:
             os.environ["HF_HUB_OFFLINE"] = "1"

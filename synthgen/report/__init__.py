@@ -14,10 +14,9 @@ if TYPE_CHECKING:
     from synthgen.report.figures import Facts
     from synthgen.report.sidebyside import SideBySide
     from synthgen.schema import RecordSchema
+    from synthgen.together import Together
 
-__all__ = ["TARGET", "compare_tables", "declared_in", "summarise", "write_comparison", "write_reports"]
-
-TARGET = "_target.json"  # the declared distributions, kept beside report.json so that it can be made again
+__all__ = ["compare_tables", "summarise", "write_comparison", "write_reports"]
 
 
 def summarise(
@@ -26,13 +25,14 @@ def summarise(
     reference: Mapping[str, Mapping[str, float]] | None = None,
     *,
     reference_draws: Mapping[str, int] | None = None,
+    together: Together | None = None,
     run: Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> Facts:
     """Measure tables on disk: any Parquet, CSV or JSONL, or a dataset folder of ours.
 
-    In a single dataset folder `base.parquet` is the before, and without `run` or `reference` the run's figures
-    come from the folder's last report.json and the declared distributions from its _target.json.
+    In a single dataset folder `base.parquet` is the before. What was tuned on, and without `run` or `reference`
+    the run's figures and the declared distributions, come from what lies beside the data (see `beside`).
 
     Raises:
         RecipeError: no table at a path, or a schema or reference that does not fit it.
@@ -40,14 +40,16 @@ def summarise(
     """
     import polars as pl
 
+    from synthgen.report.beside import Beside, read_beside
     from synthgen.report.facts import compute, field_infos
     from synthgen.report.tables import BASE_TABLE, load_table
 
     given = [Path(p) for p in ([paths] if isinstance(paths, Path | str) else paths)]
     folder = given[0] if len(given) == 1 and given[0].is_dir() else None
     base = folder / BASE_TABLE if folder else None
-    if folder and reference is None:
-        reference, reference_draws = declared_in(folder)
+    known = read_beside(folder) if folder else Beside()
+    if reference is None:
+        reference, reference_draws, together = known.reference, known.draws, known.together
     return compute(
         load_table(given),
         fields=None if schema is None else field_infos(schema),
@@ -55,6 +57,8 @@ def summarise(
         reference_draws=reference_draws,
         before=pl.read_parquet(base) if base and base.exists() else None,
         run=_earlier_run(folder) if run is None and folder else run,
+        together=together,
+        seen=known.seen,
         seed=seed,
     )
 
@@ -74,14 +78,16 @@ def compare_tables(
     Raises:
         RecipeError, SynthgenError: as `summarise`, for any of them.
     """
+    from synthgen.report.beside import read_beside
     from synthgen.report.facts import field_infos
     from synthgen.report.sidebyside import side_by_side
     from synthgen.report.tables import load_table
 
     given = [Path(p) for p in paths]
     if reference is None:
-        found = (declared_in(path if path.is_dir() else path.parent) for path in given)
-        reference, reference_draws = next((pair for pair in found if pair[0]), ({}, {}))
+        found = (read_beside(path if path.is_dir() else path.parent) for path in given)
+        known = next((beside for beside in found if beside.reference), None)
+        reference, reference_draws = (known.reference, known.draws) if known else ({}, {})
     infos = None if schema is None else field_infos(schema)
     tables = dict(zip(_names(given), map(load_table, given), strict=True))
     return side_by_side(tables, infos, reference, reference_draws, seed)
@@ -96,32 +102,17 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return [f"{name} ({i})" if whole.count(name) > 1 else name for i, name in enumerate(whole, start=1)]
 
 
-def declared_in(folder: Path) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """The declared distributions beside a dataset, and the draws behind those that are estimates."""
-    file = folder / TARGET
-    try:
-        raw = json.loads(file.read_text(encoding="utf-8"))
-        declared = {str(k): {str(v): float(p) for v, p in d["values"].items()} for k, d in raw.items()}
-        return declared, {str(k): int(d["draws"]) for k, d in raw.items() if d["draws"] is not None}
-    except FileNotFoundError:
-        return {}, {}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        from synthgen.errors import RecipeError
-
-        raise RecipeError(
-            f"{file}: expected {{field: {{draws, values}}}}; remove it, or give --recipe"
-        ) from None
-
-
 def write_reports(facts: Facts, out: Path) -> list[Path]:
-    """Write report.json, report.html, the dataset card README.md and _target.json into a folder, each atomically.
+    """Write report.json, report.html and the dataset card README.md into a folder, each atomically.
 
-    A README.md that synthgen did not write is left alone, and missing from the list returned.
+    What the report needs to be made again is written beside them (see `beside`). A README.md that synthgen did not write is left alone, and missing from the list returned.
 
     Raises:
         SinkError: the folder cannot be written.
     """
+    from synthgen.errors import SinkError
     from synthgen.report import card, html
+    from synthgen.report.beside import write_beside
 
     texts = {
         "report.json": json.dumps(facts.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
@@ -129,13 +120,12 @@ def write_reports(facts: Facts, out: Path) -> list[Path]:
     }
     if card.may_replace(out / "README.md"):
         texts["README.md"] = card.render(facts)
-    if facts.reference:
-        declared = {
-            name: {"draws": facts.reference_draws.get(name), "values": values}
-            for name, values in facts.reference.items()
-        }
-        _write(out / TARGET, json.dumps(declared, ensure_ascii=False) + "\n")
-    return [_write(out / name, text) for name, text in texts.items()]
+    written = [_write(out / name, text) for name, text in texts.items()]
+    try:
+        write_beside(facts, out)
+    except OSError as error:
+        raise SinkError(f"{out}: cannot be written ({error.strerror}); choose another folder") from error
+    return written
 
 
 def write_comparison(comparison: SideBySide, out: Path) -> list[Path]:
@@ -153,14 +143,11 @@ def write_comparison(comparison: SideBySide, out: Path) -> list[Path]:
 
 def _write(path: Path, text: str) -> Path:
     """Write a text as the sink writes everything: temporary name, sync, rename."""
-    from synthgen.errors import SinkError
-    from synthgen.sink import void, write_atomically
+    from synthgen.files import write_text, writing
 
-    try:
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, lambda temporary: void(temporary.write_text(text, encoding="utf-8")))
-    except OSError as error:
-        raise SinkError(f"{path}: cannot be written ({error.strerror}); choose another folder") from error
+        write_text(path, text)
     return path
 
 

@@ -43,7 +43,7 @@ def render(facts: Facts) -> str:
         "## Figures",
         _figures(facts),
         _most_frequent(facts),
-        "\n".join(f"- {_plain(line)}" for line in (w.dependence(facts), w.drift(facts)) if line),
+        "\n".join(f"- {_plain(line)}" for line in w.findings(facts)),
         _texts(facts),
         _adapters(facts),
         "## Limits",
@@ -88,6 +88,10 @@ def _how(facts: Facts) -> str:
         ("Seed", None if run.seed is None else str(run.seed)),
         ("Attempts", _attempts(facts)),
         ("Parse rate", None if run.parse_rate is None else rate),
+        ("Speed", None if run.records_per_s is None else f"{run.records_per_s:,.0f} records per second"),
+        ("Tokens", None if run.tokens is None else f"{w.count(run.tokens)} generated"),
+        ("Other spelling", w.spelling(facts) and f"{w.spelling(facts)} accepted answers {w.SPELLING}"),
+        ("Fingerprints", ", ".join(f"{name} {found}" for name, found in run.fingerprints.items()) or None),
         ("Versions", ", ".join(f"{name} {version}" for name, version in run.versions.items()) or None),
     ]  # fmt: skip
     known = [f"- {name}: {_plain(value)}" for name, value in lines if value]
@@ -162,7 +166,9 @@ def _adapters(facts: Facts) -> str:
                 figures.append(
                     f"{name} {w.arrow('' if start is None else w.distance(start), w.distance(value))}"
                 )
-        lines.append(f"- adapter {_plain(adapter.name)}: {', '.join(figures)} nats")
+        n_prompts = adapter.details.get("prompts")
+        mean = f", mean of {n_prompts} prompts" if n_prompts else ""
+        lines.append(f"- adapter {_plain(adapter.name)}{mean}: {', '.join(figures)} nats")
     return "\n".join(lines)
 
 

@@ -30,8 +30,14 @@ def check_facts(facts: Facts) -> None:
     if facts.joint is not None:
         for pair in (*facts.joint.pairs, *facts.joint.drift):
             _check_dependence(pair)
-    if facts.seen_records is not None:
-        _shares("novelty", [("share of records seen in tuning", facts.seen_records)])
+    if facts.duplicate_rate is not None:
+        _shares("records", [("share that repeats an earlier one", facts.duplicate_rate)])
+    for seen in (facts.seen_records, facts.seen_before):
+        if seen is not None:
+            _shares("novelty", [("share of records seen in tuning", seen)])
+    for both in facts.pairs.pairs if facts.pairs else ():
+        where = f"{both.a} and {both.b}, together"
+        _shares(where, [("TV", both.tv.value or 0.0), ("p-value", both.p_value)])
 
 
 def _check_field(entry: FieldFacts, facts: Facts) -> None:
@@ -44,9 +50,11 @@ def _check_field(entry: FieldFacts, facts: Facts) -> None:
     for target, when in ((entry.target, "after"), (entry.target_before, "before")):
         if target is not None:
             _check_target(target, f"{name}, {when}")
-    if entry.novelty is not None:
-        _shares(name, [("share of records seen in tuning", entry.novelty.share_of_records)])
-        _shares(name, [("share of values seen in tuning", entry.novelty.share_of_values)])
+    for novelty in (entry.novelty, entry.novelty_before):
+        if novelty is not None:
+            _shares(name, [("share of records seen in tuning", novelty.share_of_records)])
+            _shares(name, [("share of values seen in tuning", novelty.share_of_values)])
+            _shares(name, [("likeness to tuned text", novelty.nearest or 0.0)])
     if entry.places is not None and entry.places.n_placed + entry.places.n_unknown != facts.n_records:
         raise SynthgenError(
             f"{name}: {entry.places.n_placed} placed and {entry.places.n_unknown} unknown places do not add "
@@ -81,6 +89,7 @@ def _check_sample(sample: Sample, where: str, n: int | None) -> None:
         )
     stats.check_entropy(sample.entropy_plugin, sample.coverage, where)
     _shares(where, [("sample coverage", sample.sample_coverage)])
+    _check_intervals(sample, where)
     _shares(where, [(f"share of {short(t.value)!r}", t.share) for t in sample.top])
     if sum(t.n for t in sample.top) > sample.n:
         raise SynthgenError(f"{where}: top values count {sum(t.n for t in sample.top)} of {sample.n} records")
@@ -91,6 +100,21 @@ def _check_sample(sample: Sample, where: str, n: int | None) -> None:
             )
     if sample.text is not None:
         _check_text(sample.text, where)
+
+
+def _check_intervals(sample: Sample, where: str) -> None:
+    ends = [("entropy", sample.entropy_chao_wang_jost, *(sample.entropy_interval or (None, None)))]
+    ends.append(("sample coverage", sample.sample_coverage, *sample.sample_coverage_interval))
+    for what, value, low, high in ends:
+        inside = (low is None or low <= value + 1e-9) and (high is None or value <= high + 1e-9)
+        if not inside:
+            raise SynthgenError(
+                f"{where}: {what} {value:g} lies outside its interval, {low:g} to {high or math.inf:g}"
+            )
+    if not sample.coverage <= sample.fewest_values <= sample.chao1 + 1e-9:
+        raise SynthgenError(
+            f"{where}: at least {sample.fewest_values} values; expected {sample.coverage} to {sample.chao1:g}"
+        )
 
 
 def _check_equal_n(equal: EqualN, where: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from synthgen import stats
 from synthgen.errors import RecipeError
-from synthgen.report.figures import Distance, FieldInfo, TargetFacts
+from synthgen.report.figures import FAMILY_LEVEL, Distance, FieldInfo, TargetFacts
 from synthgen.report.tables import NO_VALUE, Tally, canonical_number
 
 MAX_TARGET_VALUES = 20_000  # a floor over more is slow to simulate and says little
@@ -75,13 +76,10 @@ def compare(column: Tally, info: FieldInfo, target: Target, rng: np.random.Gener
     p = np.array([*target.probabilities.values(), 0.0])
     inside = np.array([counts.get(value, 0) for value in values])
     shares = np.array([*inside, n - inside.sum()]) / n  # the last cell: everything outside the support
-    n_sims = max(int(np.clip(2_000_000 // len(values), 200, 2000)), 20 * target.n_tested)
-    floors = stats.simulate_floors(p, n, rng, n_sims, target.n_reference)
-    level = 1 - 0.05 / target.n_tested
+    floors = stats.simulate_floors(p, n, rng, n_simulations(len(values), target.n_tested), target.n_reference)
 
     def distance(value: float, floor: stats.Floor) -> Distance:
-        finite = value if np.isfinite(value) else None
-        return Distance(finite, floor.mean, floor.quantile(0.95), floor.quantile(level))
+        return beside(value, floor, target.n_tested)
 
     tv = stats.tv(shares, p)
     return TargetFacts(
@@ -90,28 +88,48 @@ def compare(column: Tally, info: FieldInfo, target: Target, rng: np.random.Gener
         tv=distance(tv, floors.tv),
         js=distance(stats.js(shares, p), floors.js),
         kl=distance(stats.kl(shares, p), floors.kl),
-        wasserstein=_wasserstein(counts, target.probabilities) if info.kind in ("number", "date") else None,
+        wasserstein=_wasserstein(counts, n, target, rng) if info.kind in ("number", "date") else None,
         share_outside=float(shares[-1]),
         n_unseen=int((inside == 0).sum()),
         p_value=floors.tv.p_value(tv),
     )
 
 
-def _wasserstein(counts: Mapping[str, int], target: Mapping[str, float]) -> float | None:
+def n_simulations(n_cells: int, n_tests: int) -> int:
+    """How often a floor is simulated: enough for the family's limit, more where it costs little."""
+    return max(int(np.clip(2_000_000 // n_cells, 200, 2000)), math.ceil(2 * n_tests / FAMILY_LEVEL))
+
+
+def beside(value: float, floor: stats.Floor, n_tests: int) -> Distance:
+    """A distance with its floor, and its limit among `n_tests` tests."""
+    finite = value if np.isfinite(value) else None
+    return Distance(finite, floor.mean, floor.quantile(0.95), floor.quantile(1 - FAMILY_LEVEL / n_tests))
+
+
+def _wasserstein(
+    counts: Mapping[str, int], n: int, target: Target, rng: np.random.Generator
+) -> Distance | None:
     """Distance in the unit of the values, days for dates; None if a value has no place on a scale."""
-    texts = sorted({*counts, *target} - {NO_VALUE})
+    declared = {text: p for text, p in target.probabilities.items() if text != NO_VALUE}
+    texts = sorted({*counts, *declared} - {NO_VALUE})
     try:
-        places = [_place(text) for text in texts]
+        places = {text: place_of(text) for text in texts}
     except ValueError:
         return None
     p: npt.NDArray[np.float64] = np.array([float(counts.get(t, 0)) for t in texts])
-    q = np.array([target.get(t, 0.0) for t in texts])
+    q = np.array([declared.get(t, 0.0) for t in texts])
     if p.sum() == 0 or q.sum() == 0:
         return None
-    return stats.wasserstein(places, p / p.sum(), q / q.sum())
+    found = stats.wasserstein(list(places.values()), p / p.sum(), q / q.sum())
+    floor = stats.simulate_wasserstein(
+        [places[text] for text in declared], list(declared.values()), n, rng,
+        n_simulations(len(declared), target.n_tested), target.n_reference,
+    )  # fmt: skip
+    return beside(found, floor, target.n_tested)
 
 
-def _place(text: str) -> float:
+def place_of(text: str) -> float:
+    """Where a number or date stands on its scale, days for dates; ValueError for other text."""
     try:
         return float(text)
     except ValueError:

@@ -17,15 +17,20 @@ import polars as pl
 
 from synthgen import stats
 from synthgen.errors import RecipeError
+from synthgen.intervals import coverage_interval, entropy_interval, fewest_values
 from synthgen.report.charts import chart
 from synthgen.report.comparison import MAX_TARGET_VALUES, Target, compare, read_targets
+from synthgen.report.duplicates import duplicate_rate
 from synthgen.report.figures import EqualN, Facts, FieldFacts, FieldInfo, Kind, Sample, TextFigures, TopValue
 from synthgen.report.joint import joint
-from synthgen.report.novelty import Seen, novelty, seen_records
+from synthgen.report.novelty import novelty, seen_records
+from synthgen.report.pairs import pair_targets
 from synthgen.report.places import places
 from synthgen.report.reliability import RunFacts
 from synthgen.report.tables import Tally, load_table, n_rows, tally, text_lengths
 from synthgen.report.texts import text_figures
+from synthgen.seen import Seen
+from synthgen.together import Together
 
 if TYPE_CHECKING:
     from synthgen.schema import RecordSchema
@@ -46,7 +51,8 @@ def compute(
     reference_draws: Mapping[str, int] | None = None,
     before: pl.DataFrame | None = None,
     run: Mapping[str, object] | None = None,
-    seen: Seen | None = None,
+    together: Together | None = None,
+    seen: Sequence[Seen] = (),
     seed: int = 0,
 ) -> Facts:
     """Measure a table.
@@ -60,6 +66,7 @@ def compute(
         reference_draws: draws behind a reference that is itself an estimate; the others are exact.
         before: a sample of the untuned model with the same columns.
         run: how the records came about; see `RunFacts.from_mapping`.
+        together: the declared joint distribution of fields with few values, spelled as in `reference`.
         seen: the tuples that the model was tuned on, for what is new and what was memorised.
         seed: of the simulated floors, bootstraps and text samples; the same seed gives the same facts.
 
@@ -82,6 +89,7 @@ def compute(
         has_before = base is not None and before is not None and info.name in before.columns
         tallies = tally(table, info.name), tally(base, info.name) if has_before and base is not None else None
         measured.append(_field(info, *tallies, targets.get(info.name), texts.get(info.name), seen, seed))
+    shared = [info for info in infos if before is not None and info.name in before.columns]
     facts = Facts(
         n_records=n,
         n_before=n_before,
@@ -90,9 +98,14 @@ def compute(
         seed=seed,
         skipped=skipped,
         joint=joint(table, infos, n, np.random.default_rng([seed, 2])),
+        pairs=pair_targets(table, before, infos, n, together, np.random.default_rng([seed, 3])),
         seen_records=seen_records(table, infos, n, seen),
+        seen_before=None if base is None else seen_records(base, shared, n_before or 0, seen),
+        duplicate_rate=duplicate_rate(table, [info.name for info in infos if not info.derived], n),
         reference={name: dict(declared) for name, declared in (reference or {}).items()},
         reference_draws=dict(reference_draws or {}),
+        together=together,
+        seen=tuple(seen),
     )
     facts.check()
     return facts
@@ -172,21 +185,22 @@ def _field(
     before: Tally | None,
     target: Target | str | None,
     texts: tuple[TextFigures, TextFigures | None] | None,
-    seen: Seen | None,
+    seen: Sequence[Seen],
     seed: int,
 ) -> FieldFacts:
     rng = np.random.default_rng([seed, zlib.crc32(info.name.encode())])
     declared = target if isinstance(target, Target) else None
     return FieldFacts(
         info=info,
-        after=_sample(after, rng, texts[0] if texts else None),
-        before=None if before is None else _sample(before, rng, texts[1] if texts else None),
+        after=_sample(after, texts[0] if texts else None),
+        before=None if before is None else _sample(before, texts[1] if texts else None),
         at_equal_n=None if before is None else _equal_n(before, after),
         target=None if declared is None else compare(after, info, declared, rng),
         target_before=None if declared is None or before is None else compare(before, info, declared, rng),
         no_target=target if isinstance(target, str) else None,
         chart=chart(info, after, before, None if declared is None else declared.probabilities, rng),
-        novelty=novelty(after, info, seen),
+        novelty=novelty(after, info, seen, rng),
+        novelty_before=None if before is None else novelty(before, info, seen, rng),
         places=places(after.by_text()) if _may_be_places(info, after) else None,
     )
 
@@ -195,9 +209,8 @@ def _may_be_places(info: FieldInfo, column: Tally) -> bool:
     return info.kind in ("open", "closed") and 1 < column.coverage <= _MAX_PLACES
 
 
-def _sample(column: Tally, rng: np.random.Generator, text: TextFigures | None) -> Sample:
+def _sample(column: Tally, text: TextFigures | None) -> Sample:
     counts, n = column.spectrum(), column.n
-    n_boot = int(np.clip(1_000_000 // column.coverage, 60, 200))
     entropy = stats.entropy_chao_wang_jost(counts)
     sizes = [m for m in _SIZES if m <= n]
     return Sample(
@@ -207,10 +220,12 @@ def _sample(column: Tally, rng: np.random.Generator, text: TextFigures | None) -
         entropy_plugin=stats.entropy_plugin(counts),
         entropy_miller_madow=stats.entropy_miller_madow(counts),
         entropy_chao_wang_jost=entropy,
-        entropy_interval=stats.bootstrap_interval(counts, stats.entropy_chao_wang_jost, rng, n_boot),
+        entropy_interval=entropy_interval(counts),
         perplexity=stats.perplexity(entropy),
         sample_coverage=stats.good_turing_coverage(counts),
+        sample_coverage_interval=coverage_interval(counts),
         chao1=stats.chao1(counts),
+        fewest_values=fewest_values(counts),
         rarefied=dict(zip(map(str, sizes), stats.coverage_curve(counts, sizes), strict=True)),
         top=tuple(TopValue(value, count, count / n) for value, count in column.top(5)),
         text=text,

@@ -11,10 +11,13 @@ from typing import Literal
 
 from synthgen.errors import SynthgenError
 from synthgen.report.reliability import RunFacts
+from synthgen.seen import Seen
+from synthgen.together import Together
 
 Kind = Literal["closed", "open", "text", "number", "date"]
 State = Literal["within noise", "borderline", "off"]
 FORMAT = 1  # of report.json
+FAMILY_LEVEL = 0.025  # chance of any false alarm among the tests of one family, at most
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,32 @@ class TopValue:
 class Distance:
     """A measured distance beside what n draws from the target itself would show.
 
-    `limit` is the floor's quantile at 1 − 5 %/(number of fields tested): all fields of a perfect dataset
-    together stay under their limits with a chance of at least 95 %.
+    `limit` is the floor's quantile at 1 − 2.5 %/(number of tests in the family): all fields of a perfect dataset
+    together stay under their limits with a chance of at least 97.5 %.
     """
 
     value: float | None  # None: infinite (KL, when records lie outside the target's support)
     floor_mean: float
     floor_p95: float
     limit: float
+
+    @property
+    def state(self) -> State:
+        """Whether noise alone explains it."""
+        value = math.inf if self.value is None else self.value
+        if value <= self.floor_p95:
+            return "within noise"
+        return "borderline" if value <= self.limit else "off"
+
+    @property
+    def excess(self) -> float:
+        """What is beyond the floor's 95 % point; negative when below it."""
+        return (math.inf if self.value is None else self.value) - self.floor_p95
+
+    @property
+    def verdict(self) -> str:
+        """One phrase: within noise, borderline, or off by how much."""
+        return f"off by {written(self.excess)}" if self.state == "off" else self.state
 
 
 @dataclass(frozen=True)
@@ -59,7 +80,7 @@ class TargetFacts:
     tv: Distance
     js: Distance
     kl: Distance  # KL(data ‖ target)
-    wasserstein: float | None  # in the unit of the values (days for dates); ordered fields only
+    wasserstein: Distance | None  # in the unit of the values (days for dates); ordered fields only
     share_outside: float  # of records whose value has target probability 0
     n_unseen: int  # target values that no record has
     p_value: float  # of the TV distance: parametric bootstrap, (1 + simulated ≥ observed)/(1 + simulated)
@@ -67,15 +88,12 @@ class TargetFacts:
     @property
     def state(self) -> State:
         """Whether noise alone explains the TV distance."""
-        tv = self.tv.value or 0.0
-        if tv <= self.tv.floor_p95:
-            return "within noise"
-        return "borderline" if tv <= self.tv.limit else "off"
+        return self.tv.state
 
     @property
     def excess(self) -> float:
         """TV beyond the floor's 95 % point; negative when below it."""
-        return (self.tv.value or 0.0) - self.tv.floor_p95
+        return self.tv.excess
 
 
 @dataclass(frozen=True)
@@ -88,12 +106,12 @@ class Sample:
     entropy_plugin: float  # nats, like all entropies here
     entropy_miller_madow: float
     entropy_chao_wang_jost: float
-    entropy_interval: (
-        tuple[float, float] | None
-    )  # 95 %, of Chao–Wang–Jost; None: not estimable from so few repeats
+    entropy_interval: tuple[float, float | None] | None  # 95 %, of Chao–Wang–Jost; upper end None: unknown
     perplexity: float  # exp of the Chao–Wang–Jost entropy
     sample_coverage: float  # Good–Turing
+    sample_coverage_interval: tuple[float, float]  # 95 %
     chao1: float
+    fewest_values: int  # lower end of Chao1's 95 % interval
     rarefied: dict[str, float]  # expected coverage of m = "10", "20", "50", "100", … of the draws
     top: tuple[TopValue, ...]
     text: TextFigures | None = None
@@ -127,12 +145,14 @@ class EqualN:
 
 @dataclass(frozen=True)
 class Bar:
-    """One bar of a field's picture; shares of records."""
+    """One bar of a field's picture; shares of records, with 95 % intervals where the bar is a value."""
 
     label: str
     before: float | None
     after: float
     target: float | None
+    before_interval: tuple[float, float] | None = None
+    after_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +171,8 @@ class Novelty:
     n_seen: int  # distinct values in those tuples
     share_of_records: float
     share_of_values: float
-    nearest: float | None = None  # text only: mean similarity to the most alike tuned text
+    nearest: float | None = None  # text only: mean likeness of the texts to the most alike tuned one
+    nearest_among: float | None = None  # the same of the tuned texts to each other
 
 
 @dataclass(frozen=True)
@@ -184,14 +205,14 @@ class Dependence:
     cramers_v: float  # bias-corrected, 0 to 1
     p_value: float
     is_simulated: bool  # the null by random tables with the same margins; else by the χ² law
-    n_tests: int  # tests of the same family, for the limit 5 %/n_tests
+    n_tests: int  # tests of the same family, for the limit 2.5 %/n_tests
     worst_block: int | None = None  # of the record order: the block furthest from the whole, from 1
     worst_tv: float | None = None
 
     @property
     def is_real(self) -> bool:
         """Whether noise alone does not explain it, the whole family of tests considered."""
-        return self.p_value < 0.05 / self.n_tests
+        return self.p_value < FAMILY_LEVEL / self.n_tests
 
 
 @dataclass(frozen=True)
@@ -203,6 +224,29 @@ class Joint:
     grouped: dict[str, str]  # how columns of many values were made few
     pairs: tuple[Dependence, ...]
     drift: tuple[Dependence, ...]
+
+
+@dataclass(frozen=True)
+class PairTarget:
+    """How far two columns together are from their declared joint distribution."""
+
+    a: str
+    b: str
+    k: int  # combinations of grouped values with a positive target probability
+    tv: Distance
+    tv_before: float | None  # of the untuned model's sample
+    p_value: float  # parametric bootstrap
+
+
+@dataclass(frozen=True)
+class PairTargets:
+    """Every pair of the fields whose joint distribution is declared, worst first."""
+
+    n: int  # rows used
+    n_reference: int | None  # draws behind the joint distribution if it is itself an estimate; None: exact
+    fields: tuple[str, ...]  # in the table's order
+    grouped: dict[str, str]  # how columns of many values were made few
+    pairs: tuple[PairTarget, ...]
 
 
 @dataclass(frozen=True)
@@ -218,14 +262,13 @@ class FieldFacts:
     no_target: str | None = None  # why there is none although one was declared
     chart: Chart | None = None
     novelty: Novelty | None = None
+    novelty_before: Novelty | None = None  # of the untuned model's sample
     places: Places | None = None
 
     @property
     def verdict(self) -> str:
         """One phrase: within noise, borderline, or off by how much; empty without a target."""
-        if self.target is None:
-            return ""
-        return f"off by {written(self.target.excess)}" if self.target.state == "off" else self.target.state
+        return "" if self.target is None else self.target.tv.verdict
 
 
 @dataclass(frozen=True)
@@ -239,10 +282,15 @@ class Facts:
     seed: int
     skipped: dict[str, str] = field(default_factory=dict)  # columns not reported, and why
     joint: Joint | None = None
+    pairs: PairTargets | None = None
     seen_records: float | None = None  # share of records whose tuned fields are together a tuned tuple
+    seen_before: float | None = None  # the same of the untuned model's sample
+    duplicate_rate: float | None = None  # share of records equal to an earlier one in all declared fields
     # The declared distributions themselves: kept beside report.json, not in it.
     reference: dict[str, dict[str, float]] = field(default_factory=dict, compare=False, repr=False)
     reference_draws: dict[str, int] = field(default_factory=dict, compare=False, repr=False)
+    together: Together | None = field(default=None, compare=False, repr=False)
+    seen: tuple[Seen, ...] = field(default=(), compare=False, repr=False)
 
     @property
     def worst_field(self) -> str:
@@ -299,8 +347,9 @@ class Facts:
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON types; `from_dict` reads them back. The verdicts are spelled out for other readers."""
-        plain = asdict(replace(self, reference={}, reference_draws={}))
-        del plain["reference"], plain["reference_draws"]
+        beside = ("reference", "reference_draws", "together", "seen")
+        plain = asdict(replace(self, reference={}, reference_draws={}, together=None, seen=()))
+        plain = {name: value for name, value in plain.items() if name not in beside}
         for entry, record in zip(self.fields, plain["fields"], strict=True):
             record["verdict"] = entry.verdict
         return {

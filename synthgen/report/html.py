@@ -6,13 +6,16 @@ comes from the data goes through `html.escape`. Pictures are inline SVG in perce
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
+from synthgen.report import heat, rejection
 from synthgen.report import wording as w
-from synthgen.report.figures import Dependence, Facts, Joint, Sample
-from synthgen.report.panels import definitions, panel, picture
+from synthgen.report.figures import Facts, Sample
+from synthgen.report.method import METHOD
+from synthgen.report.panels import beside, definitions, panel
 from synthgen.report.pictures import tuning_curve, world_map
 from synthgen.report.reliability import AdapterFacts, Exact
 from synthgen.report.sidebyside import Row, SideBySide
@@ -33,9 +36,12 @@ def render(facts: Facts) -> str:
         *(panel(entry) for entry in facts.fields),
         "</section>",
         _maps(facts),
-        _joint(facts),
+        heat.section(facts),
         _adapters(facts.run.adapters),
-        _every_figure(facts),
+        _rejection(facts),
+        _distances(facts),
+        _spread(facts),
+        _rarefied(facts),
         _reliability(facts),
         _method(),
         f"<footer>Simulations seeded with {facts.seed}. The same facts are in report.json.</footer>",
@@ -52,9 +58,12 @@ def render_side_by_side(comparison: SideBySide) -> str:
     ]
     body = [
         f'<p class="eyebrow">synthgen report</p><p class="headline">{escape(comparison.headline)}.</p>',
-        _table(heads, rows),
+        f'<div class="left">{_table(heads, rows)}</div>',
         f'<p class="note">{escape(w.SIDE_BY_SIDE)}</p>',
-        '<section class="panels" aria-label="Fields">',
+        '<div class="legend"><span><i class="t"></i>declared target</span>'
+        '<span><i class="w"></i>95 % interval of a share</span>'
+        "<span>9×: drawn nine times as tall as the tallest</span></div>",
+        '<section class="panels one" aria-label="Fields">',
         *(_columns(comparison, row) for row in comparison.rows),
         "</section>",
         _method(),
@@ -63,20 +72,14 @@ def render_side_by_side(comparison: SideBySide) -> str:
 
 
 def _columns(comparison: SideBySide, row: Row) -> str:
-    """One field: a picture per table."""
-    charts = {}
-    for name, facts in comparison.tables.items():
-        found = next((entry for entry in facts.fields if entry.info.name == row.name), None)
-        if found is not None and found.chart is not None:
-            charts[name] = found.chart
+    """One field: a picture per table, all on one scale where all can be seen on it."""
+    charts = {name: chart for name, chart in zip(comparison.names, row.charts, strict=True) if chart}
     if not charts:
         return ""
-    bars = [bar for chart in charts.values() for bar in chart.bars]
-    top = max(max(bar.after, bar.target or 0.0) for bar in bars)
-    pictures = "".join(picture(chart, "after", top, title=name) for name, chart in charts.items())
+    pictures = beside(charts)
     return (
         f'<article class="panel"><header><h3>{escape(row.label)}</h3></header>'
-        f'<div class="pair">{pictures}</div></article>'
+        f'<div class="pair many">{pictures}</div></article>'
     )
 
 
@@ -120,6 +123,8 @@ def _legend(facts: Facts) -> str:
     )
     if facts.tested:
         keys.append('<span><i class="t"></i>declared target</span>')
+    if any(entry.chart is not None and entry.chart.kind == "values" for entry in facts.fields):
+        keys.append('<span><i class="w"></i>95 % interval of a share</span>')
     if facts.n_before is not None:
         keys.append("<span>9×: drawn nine times as tall as before</span>")
     if w.compared_at(facts):
@@ -127,7 +132,7 @@ def _legend(facts: Facts) -> str:
     return f'<div class="legend">{"".join(keys)}</div>'
 
 
-# ── places and dependence ─────────────────────────────────────────────────────────────────────────
+# ── places ─────────────────────────────────────────────────────────────────────────
 
 
 def _maps(facts: Facts) -> str:
@@ -140,41 +145,6 @@ def _maps(facts: Facts) -> str:
     )
 
 
-def _joint(facts: Facts) -> str:
-    if facts.joint is None:
-        return ""
-    parts = [f"<h2>Between fields, and along the record order</h2><p>{escape(w.dependence(facts))}</p>"]
-    if facts.joint.pairs:
-        parts.append(_heat(facts, facts.joint))
-    parts.append(f"<p>{escape(w.drift(facts))}</p>")
-    parts.append(f'<p class="note">{escape(w.joint_note(facts))}</p>')
-    return "".join(parts)
-
-
-def _heat(facts: Facts, joint: Joint) -> str:
-    """Cramér's V of every pair, darker where one field tells more of the other; ringed where it is real."""
-    found = {frozenset((pair.a, pair.b)): pair for pair in joint.pairs}
-    labels = [facts.field(name).info.label for name in joint.fields]
-    head = "".join(f'<th scope="col"><span>{escape(label)}</span></th>' for label in labels[:-1])
-    rows = []
-    for i, name in enumerate(joint.fields[1:], start=1):
-        cells = [_heat_cell(found[frozenset((name, other))]) for other in joint.fields[:i]]
-        blanks = "<td></td>" * (len(joint.fields) - 1 - i)
-        rows.append(f'<tr><th scope="row">{escape(labels[i])}</th>{"".join(cells)}{blanks}</tr>')
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="Cramér\'s V between fields">'
-        f'<table class="heat"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
-
-
-def _heat_cell(pair: Dependence) -> str:
-    share = round(100 * pair.cramers_v)
-    tone = " strong" if share >= 55 else ""
-    mark = " real" if pair.is_real else ""
-    title = f"{pair.a} and {pair.b}: {w.nats(pair.corrected)} nats, p {w.p_value(pair.p_value)}"
-    return f'<td class="cell{tone}{mark}" style="--v:{share}%" title="{escape(title)}">{w.association(pair)}</td>'
-
-
 # ── tables ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -184,9 +154,9 @@ def _adapters(adapters: Sequence[AdapterFacts]) -> str:
         old, new = adapter.before, adapter.after
         if new is None:
             continue
-        rows.append(
-            [adapter.name, "whole answer", *(_exact(old, new, name) for name in ("kl", "leak", "shape"))]
-        )
+        n_prompts = adapter.details.get("prompts")
+        part = f"mean of {n_prompts} prompts" if n_prompts else "whole answer"
+        rows.append([adapter.name, part, *(_exact(old, new, name) for name in ("kl", "leak", "shape"))])
         for name, value in new.fields.items():
             start = old.fields.get(name) if old else None
             rows.append(
@@ -200,58 +170,102 @@ def _adapters(adapters: Sequence[AdapterFacts]) -> str:
     return f"<h2>Adapters: exact distance to the target, before → after</h2>{curves}{_table(heads, rows)}"
 
 
+def _rejection(facts: Facts) -> str:
+    found = facts.run.rejection
+    if found is None:
+        return ""
+    said = "".join(f"<p>{escape(line[0].upper() + line[1:])}.</p>" for line in rejection.lines(facts))
+    tables = _table(rejection.ADAPTER_HEADS, rejection.adapter_rows(found))
+    if found.fields:
+        tables += _table(rejection.VALUE_HEADS, rejection.value_rows(facts, found))
+    return f"<h2>Rejected attempts</h2>{said}{tables}"
+
+
 def _exact(old: Exact | None, new: Exact, name: str) -> str:
     start, end = getattr(old, name, None), getattr(new, name)
     return w.MISSING if end is None else w.arrow("" if start is None else w.distance(start), w.distance(end))
 
 
-def _every_figure(facts: Facts) -> str:
+def _spread(facts: Facts) -> str:
     heads = [
         "field",
         "table",
         "n",
         "distinct",
         "H plug-in",
-        "H Chao–Wang–Jost",
-        "95 %",
+        "H Chao–Wang–Jost (95 %)",
         "exp H",
-        "sample coverage",
+        "sample coverage (95 %)",
     ]
-    heads += (
-        ["Chao1", "TV", "floor", "p", "JS", "floor", "KL", "floor", "outside"] if facts.tested else ["Chao1"]
-    )
-    rows = []
-    for entry in facts.fields:
-        for sample, target, when in (
-            (entry.before, entry.target_before, "before"),
-            (entry.after, entry.target, "after"),
-        ):
-            if sample is None:
-                continue
-            row = [entry.info.label, when, *_sample_cells(sample)]
-            if facts.tested and target is None:
-                row += [""] * 8
-            elif target is not None:
-                row += [w.distance(target.tv.value), w.floor(target.tv), w.p_value(target.p_value)]
-                for distance in (target.js, target.kl):
-                    row += [w.distance(distance.value), w.floor(distance)]
-                row.append(w.share(target.share_outside))
-            rows.append(row)
-    return f"<h2>Every figure, at each table's own size</h2>{_table(heads, rows)}"
+    rows = [
+        [entry.info.label, when, *_sample_cells(sample)]
+        for entry in facts.fields
+        for sample, when in ((entry.before, "before"), (entry.after, "after"))
+        if sample is not None
+    ]
+    return f"<h2>Spread, at each table's own size</h2>{_table([*heads, 'Chao1 (at least)'], rows)}"
 
 
 def _sample_cells(sample: Sample) -> list[str]:
-    interval = sample.entropy_interval
+    low, high = sample.entropy_interval or (None, None)
+    is_bound = low is not None and high is None
     return [
         w.count(sample.n),
         w.count(sample.coverage),
         w.nats(sample.entropy_plugin),
-        w.nats(sample.entropy_chao_wang_jost),
-        f"{w.nats(interval[0])}–{w.nats(interval[1])}" if interval else w.MISSING,
-        w.count(sample.perplexity),
-        w.share(sample.sample_coverage),
-        w.count(sample.chao1),
+        f"{w.finer(sample.entropy_chao_wang_jost)} ({w.between(low, high, w.finer)})",
+        f"≥ {w.tenths(math.exp(low or 0.0))}" if is_bound else w.tenths(sample.perplexity),
+        f"{w.share(sample.sample_coverage)} ({w.between(*sample.sample_coverage_interval, w.share)})",
+        f"{w.count(sample.chao1)} ({w.count(sample.fewest_values)})",
     ]
+
+
+def _distances(facts: Facts) -> str:
+    heads = [
+        "field",
+        "table",
+        "TV",
+        "floor",
+        "p",
+        "JS",
+        "floor",
+        "KL",
+        "floor",
+        "W",
+        "floor",
+        "outside",
+        "missed",
+    ]
+    rows = []
+    for entry in facts.tested:
+        for target, when in ((entry.target_before, "before"), (entry.target, "after")):
+            if target is None:
+                continue
+            row = [w.distance(target.tv.value), w.floor(target.tv), w.p_value(target.p_value)]
+            for distance in (target.js, target.kl):
+                row += [w.distance(distance.value), w.floor(distance)]
+            ordered = target.wasserstein
+            row += [w.length(ordered.value), w.length(ordered.floor_p95)] if ordered else ["", ""]
+            row += [w.share(target.share_outside), f"{w.count(target.n_unseen)} of {w.count(target.k)}"]
+            rows.append([entry.info.label, when, *row])
+    return f"<h2>Distances to the target, each beside its floor</h2>{_table(heads, rows)}" if rows else ""
+
+
+def _rarefied(facts: Facts) -> str:
+    """Expected distinct values of 10, 100, 1,000, … records of each table, and of all."""
+    sizes = [str(10**power) for power in range(1, 9) if 10**power <= facts.n_records]
+    if not sizes:
+        return ""
+    rows = []
+    for entry in facts.fields:
+        for sample, when in ((entry.before, "before"), (entry.after, "after")):
+            if sample is not None:
+                found = (w.tenths(sample.rarefied.get(m)) for m in sizes)
+                rows.append(
+                    [entry.info.label, when, *found, f"{w.count(sample.coverage)} of {w.count(sample.n)}"]
+                )
+    heads = ["field", "table", *(w.count(float(m)) for m in sizes), "all"]
+    return f"<h2>Distinct values among so many records</h2>{_table(heads, rows)}"
 
 
 def _reliability(facts: Facts) -> str:
@@ -263,11 +277,18 @@ def _reliability(facts: Facts) -> str:
         ("model", run.model),
         ("engine", run.engine),
         ("seed", None if run.seed is None else str(run.seed)),
-        ("records seen in tuning", None if facts.seen_records is None else w.share(facts.seen_records)),
+        (
+            "records that repeat another",
+            None if facts.duplicate_rate is None else w.share(facts.duplicate_rate),
+        ),
+        ("seen in tuning", w.memorised(facts).removeprefix("seen in tuning: ") or None),
         ("attempted", None if run.attempted is None else w.count(run.attempted)),
         ("accepted", None if run.accepted is None else w.count(run.accepted)),
         ("rejected", None if run.rejected is None else w.count(run.rejected)),
         ("rejects by reason", ", ".join(f"{reason} {w.count(n)}" for reason, n in reasons) or None),
+        ("tokens generated", None if run.tokens is None else w.count(run.tokens)),
+        ("other spelling", w.spelling(facts) and f"{w.spelling(facts)} accepted answers {w.SPELLING}"),
+        ("fingerprints", ", ".join(f"{name} {found}" for name, found in run.fingerprints.items()) or None),
         ("versions", ", ".join(f"{name} {version}" for name, version in run.versions.items()) or None),
         *((name, _flat(value)) for name, value in run.details.items()),
         *((f"left out: {name}", why) for name, why in facts.skipped.items()),
@@ -292,7 +313,7 @@ def _flat(value: object) -> str:
 
 
 def _method() -> str:
-    return f'<h2>How it is computed</h2><dl class="method">{definitions(w.METHOD)}</dl>'
+    return f'<h2>How it is computed</h2><dl class="method">{definitions(METHOD)}</dl>'
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

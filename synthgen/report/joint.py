@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from synthgen.dependence import cramers_v, crosstab, independence
-from synthgen.report.figures import Dependence, FieldInfo, Joint
+from synthgen.report.figures import FAMILY_LEVEL, Dependence, FieldInfo, Joint
 from synthgen.report.tables import as_text, sample_frame
 
 MAX_LEVELS = 50
@@ -60,7 +60,7 @@ def joint(table: pl.LazyFrame, infos: Sequence[FieldInfo], n: int, rng: np.rando
 
 def _dependence(a: str, b: str, x: Codes, y: Codes, n_tests: int, rng: np.random.Generator) -> Dependence:
     table = crosstab(x, y)
-    test = independence(table, rng)
+    test = independence(table, rng, FAMILY_LEVEL / n_tests)
     return Dependence(
         a,
         b,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from synthgen.report import wording as w
@@ -12,6 +12,7 @@ from synthgen.report.pictures import rarefaction
 _CHIPS = {"within noise": ("good", "●"), "borderline": ("fair", "◐"), "off": ("bad", "▲")}
 _SAME_SCALE = 6.0  # up to this ratio of tallest bars, before and after share one scale
 _NAMED_BARS = 5
+_WHISKERS = 40  # bars up to which each shows its interval
 
 
 def panel(entry: FieldFacts) -> str:
@@ -51,7 +52,7 @@ def _panel_figures(entry: FieldFacts) -> list[tuple[str, str]]:
     if new is not None:
         pairs += [(name, w.text_figure(old, new, name)) for name in w.TEXT_FIGURES]
     if entry.novelty is not None:
-        pairs += w.novelty(entry.novelty)
+        pairs += w.novelty(entry.novelty_before, entry.novelty)
     return pairs
 
 
@@ -68,6 +69,20 @@ def pictures(chart: Chart) -> str:
     return f'<div class="pair">{"".join(pictures)}</div>'
 
 
+def beside(charts: Mapping[str, Chart]) -> str:
+    """Pictures of several tables, on one scale where the lowest can be seen on it."""
+    tops = {
+        name: max(max(bar.after, bar.target or 0.0) for bar in chart.bars) for name, chart in charts.items()
+    }
+    highest = max(tops.values())
+    if highest <= _SAME_SCALE * min(tops.values()):
+        tops = dict.fromkeys(tops, highest)
+    return "".join(
+        picture(chart, "after", tops[name], enlarged=highest / (tops[name] or 1.0), title=name)
+        for name, chart in charts.items()
+    )
+
+
 def picture(chart: Chart, which: str, scale: float, enlarged: float = 1.0, title: str = "") -> str:
     """Bars of one table, with the declared target over each."""
     values = [getattr(bar, which) or 0.0 for bar in chart.bars]
@@ -81,6 +96,10 @@ def picture(chart: Chart, which: str, scale: float, enlarged: float = 1.0, title
             f'width="{(1 - gap) * slot:.3f}%" height="{height:.2f}%">'
             f"<title>{escape(short(bar.label))}: {percent(value)}</title></rect>"
         )
+        ends = getattr(bar, f"{which}_interval")
+        if ends is not None and len(values) <= _WHISKERS:
+            x, (low, high) = f"{(i + 0.5) * slot:.3f}%", (f"{100 - 100 * end / scale:.2f}%" for end in ends)
+            shapes.append(f'<line class="whisker" x1="{x}" x2="{x}" y1="{low}" y2="{high}"/>')
     for i, bar in enumerate(chart.bars):
         if bar.target is not None:
             y = f"{100 - 100 * bar.target / scale:.2f}%"

@@ -75,30 +75,35 @@ def rarefaction_points(sample: Sample) -> list[tuple[float, float]]:
 
 
 def tuning_curve(adapter: AdapterFacts) -> str:
-    """The loss of every step, and the optimum that it cannot pass; empty without a curve."""
-    losses = tuple((step, loss) for step, loss, _, _ in adapter.curve)
-    optimum = tuple((step, best) for step, _, best, _ in adapter.curve if best is not None)
-    if len(losses) < 2:
+    """KL to the target at every step, where all steps know it; else the loss of each step's own targets.
+
+    Empty without a curve.
+    """
+    if len(adapter.curve) < 2:
         return ""
-    lines = [Line("after", losses), *([Line("target", optimum)] if len(optimum) > 1 else [])]
-    best = f", optimum {w.nats(optimum[-1][1])}" if optimum else ""
+    kls = tuple((step, kl) for step, _, _, kl in adapter.curve if kl is not None)
+    knows_kl = len(kls) == len(adapter.curve)
+    points = kls if knows_kl else tuple((step, loss) for step, loss, _, _ in adapter.curve)
+    name, number = ("KL to the target", w.distance) if knows_kl else ("loss", w.nats)
+    first, last = number(points[0][1]), number(points[-1][1])
     return plot(
-        f"{adapter.name}: loss, nats",
-        lines,
+        f"{adapter.name}: {name}, nats",
+        [Line("after", points)],
         "first step",
-        f"step {losses[-1][0]:,.0f}",
-        f"{w.nats(losses[0][1])} → {w.nats(losses[-1][1])}{best}",
-        f"loss of {adapter.name}: {w.nats(losses[0][1])} at first, {w.nats(losses[-1][1])} at last{best}",
+        f"step {points[-1][0]:,.0f}",
+        f"{first} → {last}",
+        f"{name} of {adapter.name}: {first} nats at first, {last} at last",
     )
 
 
 def world_map(places: Places, label: str) -> str:
     """Places on a map of dots, their area by number of records."""
     most = max((place.n for place in places.points), default=1)
+    largest = max(0.5, 1.6 * min(1.0, math.sqrt(60 / max(1, len(places.points)))))  # many stay apart
     spots = []
     for place in reversed(places.points):  # the most frequent on top
         x, y = (place.longitude - _WEST) / _CELL, (_NORTH - place.latitude) / _CELL
-        radius = max(0.3, 1.6 * math.sqrt(place.n / most) if most > 1 else 0.4)
+        radius = max(0.3, largest * math.sqrt(place.n / most))
         spots.append(
             f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.2f}">'
             f"<title>{escape(short(place.name))}: {w.count(place.n)}</title></circle>"

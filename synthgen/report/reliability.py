@@ -56,6 +56,94 @@ class AdapterFacts:
 
 
 @dataclass(frozen=True)
+class AdapterAttempts:
+    """What became of one adapter's attempts."""
+
+    name: str
+    attempted: int
+    accepted: int
+    reasons: Mapping[str, int]  # rejections by reason
+
+    @property
+    def reject_rate(self) -> float:
+        """Share of the attempts that gave no record."""
+        return 1 - self.accepted / self.attempted if self.attempted else 0.0
+
+
+@dataclass(frozen=True)
+class ValueRejects:
+    """How often attempts were rejected in which the model had written one value."""
+
+    value: str
+    attempted: int
+    rejected: int
+    interval: tuple[float, float]  # of the reject rate, 95 % (Wilson 1927)
+    p_value: float  # that the field's other values are rejected as often: Fisher's exact test, Holm-adjusted
+
+    @property
+    def reject_rate(self) -> float:
+        """Share of the attempts."""
+        return self.rejected / self.attempted
+
+    @property
+    def is_biased(self) -> bool:
+        """Whether noise alone does not explain the rate, all values of all fields considered."""
+        return self.p_value < 0.05
+
+
+@dataclass(frozen=True)
+class FieldRejects:
+    """Rejection value by value, over the attempts whose text shows one of the field's values."""
+
+    field: str
+    attempted: int
+    rejected: int
+    n_unknown: int  # rejected attempts that show no value of the field: cut off, garbled, outside its values
+    values: tuple[ValueRejects, ...]
+
+    @property
+    def moved(self) -> float:
+        """TV distance between the shares among the accepted and among all these attempts: what rejection did."""
+        accepted = self.attempted - self.rejected
+        if not accepted:
+            return 0.0
+        return 0.5 * sum(
+            abs((v.attempted - v.rejected) / accepted - v.attempted / self.attempted) for v in self.values
+        )
+
+    @property
+    def biased(self) -> tuple[ValueRejects, ...]:
+        """Values rejected more or less often than the others beyond noise, the surest first."""
+        return tuple(sorted((v for v in self.values if v.is_biased), key=lambda v: (v.p_value, v.value)))
+
+
+@dataclass(frozen=True)
+class RejectFacts:
+    """Rejected attempts by adapter and by value, and how often records had to be tried again."""
+
+    adapters: tuple[AdapterAttempts, ...]
+    fields: tuple[FieldRejects, ...]
+    n_refilled: int  # records that took more than one attempt
+    most_attempts: int  # that any record took
+
+    def check(self) -> None:
+        """Raise SynthgenError for counts that cannot be."""
+        for adapter in self.adapters:
+            if adapter.attempted != adapter.accepted + sum(adapter.reasons.values()):
+                raise SynthgenError(
+                    f"adapter {adapter.name}: attempted {adapter.attempted} is not accepted {adapter.accepted} + "
+                    f"rejected {sum(adapter.reasons.values())}; an attempt was lost or counted twice"
+                )
+        n_rejected = sum(sum(adapter.reasons.values()) for adapter in self.adapters)
+        for entry in self.fields:
+            if entry.rejected + entry.n_unknown != n_rejected:
+                raise SynthgenError(
+                    f"{entry.field}: {entry.rejected} rejections by value and {entry.n_unknown} unknown are not "
+                    f"the {n_rejected} rejections of all adapters"
+                )
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """How the records came about; whatever is unknown is None or empty."""
 
@@ -74,8 +162,13 @@ class RunFacts:
     parse_rate_before: float | None = None  # of the untuned model, same prompt
     elapsed_s: float | None = None
     records_per_s: float | None = None
+    tokens: int | None = None  # generated, rejected attempts included
+    other_spelling: float | None = None  # of `n_spelled` accepted answers, not in the tokenizer's own tokens
+    n_spelled: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
     adapters: tuple[AdapterFacts, ...] = ()
+    rejection: RejectFacts | None = None  # None: nothing was rejected, or nothing is known of it
     details: Mapping[str, object] = field(default_factory=dict)
 
     @classmethod
@@ -93,10 +186,10 @@ class RunFacts:
         }
         whole = {
             k: int(str(raw[k]))
-            for k in ("seed", "attempted", "accepted", "rejected")
+            for k in ("seed", "attempted", "accepted", "rejected", "tokens", "n_spelled")
             if raw.get(k) is not None
         }
-        rates = ("parse_rate", "parse_rate_before", "elapsed_s", "records_per_s")
+        rates = ("parse_rate", "parse_rate_before", "elapsed_s", "records_per_s", "other_spelling")
         facts = cls(
             **texts,  # type: ignore[arg-type]
             **whole,  # type: ignore[arg-type]
@@ -104,7 +197,9 @@ class RunFacts:
             engine=_engine(raw.get("engine")),
             rejects={str(k): int(str(v)) for k, v in _mapping(raw.get("rejects")).items()},
             versions={str(k): str(v) for k, v in _mapping(raw.get("versions")).items()},
+            fingerprints={str(k): str(v) for k, v in _mapping(raw.get("fingerprints")).items()},
             adapters=tuple(AdapterFacts.from_mapping(n, r) for n, r in _named(raw.get("adapters"))),
+            rejection=_rejection(raw.get("rejection")),
             details={
                 **{str(k): v for k, v in _mapping(raw.get("details")).items()},
                 **{k: v for k, v in raw.items() if k not in {f.name for f in fields(cls)} and v is not None},
@@ -127,7 +222,9 @@ class RunFacts:
                 f"run: rejects by reason add up to {sum(self.rejects.values())}, rejected is "
                 f"{self.rejected}; every rejection has exactly one reason"
             )
-        for name in ("parse_rate", "parse_rate_before"):
+        if self.rejection is not None:
+            self.rejection.check()
+        for name in ("parse_rate", "parse_rate_before", "other_spelling"):
             rate = getattr(self, name)
             if rate is not None and not 0 <= rate <= 1:
                 raise SynthgenError(f"run: {name} is {rate:g}; a share lies between 0 and 1")
@@ -147,6 +244,19 @@ def _engine(raw: object) -> str | None:
         device = f" on {raw['device']}" if raw.get("device") else ""
         return f"{raw.get('name', 'unknown')} {raw.get('version', '')}".strip() + device
     return None if raw is None else str(raw)
+
+
+def _rejection(raw: object) -> RejectFacts | None:
+    """Facts of this run, or what report.json holds of them."""
+    if raw is None or isinstance(raw, RejectFacts):
+        return raw
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(RejectFacts).validate_python(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SynthgenError(f"run: rejection: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
 def _exact(raw: object, where: str) -> Exact | None:

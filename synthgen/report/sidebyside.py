@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from synthgen import stats
+from synthgen.report.charts import charts_beside
 from synthgen.report.facts import compute
-from synthgen.report.figures import Facts, FieldInfo, TargetFacts, written
-from synthgen.report.tables import n_rows, tally
+from synthgen.report.figures import Chart, Facts, FieldFacts, FieldInfo, TargetFacts, written
+from synthgen.report.tables import Tally, canonical_number, n_rows, tally
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,7 @@ class Row:
     name: str
     label: str
     cells: tuple[Cell | None, ...]
+    charts: tuple[Chart | None, ...]  # with the same bars
 
 
 @dataclass(frozen=True)
@@ -94,17 +97,31 @@ def side_by_side(
     order = {entry.info.name: entry.info.label for f in facts.values() for entry in f.fields}
     rows = []
     for name, label in order.items():
-        cells = [_cell(tables[t], f, name, n) for t, f in facts.items()]
-        rows.append(Row(name, label, tuple(cells)))
+        entries = [next((e for e in f.fields if e.info.name == name), None) for f in facts.values()]
+        tallies = [
+            None if entry is None else tally(table, name)
+            for table, entry in zip(tables.values(), entries, strict=True)
+        ]
+        cells = [_cell(column, entry, n) for column, entry in zip(tallies, entries, strict=True)]
+        info = next(entry.info for entry in entries if entry is not None)
+        target = (reference or {}).get(name) if any(e and e.target for e in entries) else None
+        charts = charts_beside(info, tallies, _spelled(target, info), n, np.random.default_rng([seed, 4]))
+        rows.append(Row(name, label, tuple(cells), charts))
     return SideBySide(facts, n, tuple(rows))
 
 
-def _cell(table: pl.LazyFrame, facts: Facts, name: str, n: int) -> Cell | None:
-    found = next((entry for entry in facts.fields if entry.info.name == name), None)
-    if found is None:
+def _cell(column: Tally | None, entry: FieldFacts | None, n: int) -> Cell | None:
+    if column is None or entry is None:
         return None
-    counts = tally(table, name).spectrum()
-    return Cell(stats.coverage_rarefied(counts, n), stats.entropy_rarefied(counts, n), found.target)
+    counts = column.spectrum()
+    return Cell(stats.coverage_rarefied(counts, n), stats.entropy_rarefied(counts, n), entry.target)
+
+
+def _spelled(declared: Mapping[str, float] | None, info: FieldInfo) -> Mapping[str, float] | None:
+    """A declared distribution with its values spelled as the charts spell them."""
+    if declared is None or info.kind != "number":
+        return declared
+    return {canonical_number(text): p for text, p in declared.items()}
 
 
 def _worst(facts: Facts) -> str:

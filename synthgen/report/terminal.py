@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from synthgen.report import rejection
 from synthgen.report import wording as w
 from synthgen.report.figures import Chart, Facts, FieldFacts, short
 from synthgen.report.reliability import AdapterFacts, Exact
@@ -86,16 +87,25 @@ class _Drawing:
         return [*cells, self._spark(entry), Text(_most_frequent(entry, 40))]
 
     def stack(self, facts: Facts) -> None:
-        """A few short lines per field, for narrow terminals."""
+        """A few short lines per field, each as full as the width allows, for narrow terminals."""
         for entry in facts.fields:
-            head = self._label(entry)
-            verdict = self._verdict(entry)
-            self.line(Text.assemble(head, "  ", verdict) if verdict.plain else head)
-            self.line(f"  coverage {w.coverage(entry)}, entropy {w.entropy(entry)}")
+            line = Text().append_text(self._label(entry))
             if entry.target is not None:
-                self.line(f"  TV {w.tv(entry)} (floor {w.floor(entry.target.tv)})")
-            spark = self._spark(entry).plain
-            self.line(short("  " + (f"{spark}  " if spark else "") + _most_frequent(entry, 40), 58))
+                line.append("  ").append_text(self._verdict(entry))
+            for part in self._parts(entry):
+                if line.cell_len + 2 + cell_len(part) > self.console.width:
+                    self.line(line)
+                    line = Text()
+                line.append(f"  {short(part, self.console.width - 2)}")
+            self.line(line)
+
+    def _parts(self, entry: FieldFacts) -> list[str]:
+        """A field's figures and its most frequent value, each not to be broken."""
+        parts = [f"coverage {w.coverage(entry)}, entropy {w.entropy(entry)}"]
+        if entry.target is not None:
+            parts.append(f"TV {w.tv(entry)} (floor {w.floor(entry.target.tv)})")
+        spark = self._spark(entry).plain
+        return [*parts, (f"{spark}  " if spark else "") + _most_frequent(entry, 40)]
 
     def adapters(self, adapters: Sequence[AdapterFacts]) -> None:
         """Exact figures of each adapter, before → after, and field by field."""
@@ -109,13 +119,16 @@ class _Drawing:
                 for label, name in (("exact KL", "kl"), ("leak", "leak"), ("shape", "shape"))
                 if _exact(new, name)
             )
-            self.line(f"adapter {adapter.name}: {figures} nats")
+            n_prompts = adapter.details.get("prompts")
+            mean = f", mean of {n_prompts} prompts" if n_prompts else ""
+            self.line(f"adapter {adapter.name}{mean}: {figures} nats")
             by_field = [
                 f"{name} {w.arrow(w.nats(old.fields.get(name)) if old else '', w.distance(value))}"
                 for name, value in new.fields.items()
             ]
             if by_field:
-                self.line(Text("  KL by field: " + ", ".join(by_field), style="dim"))
+                part = "prompt" if n_prompts else "field"
+                self.line(Text(f"  KL by {part}: {', '.join(by_field)}", style="dim"))
 
     def rejects(self, facts: Facts) -> None:
         """Rejected attempts by reason."""
@@ -127,6 +140,8 @@ class _Drawing:
         more = f", {len(reasons) - 6} more reasons" if len(reasons) > 6 else ""
         self.line("")
         self.line(f"rejected {w.count(run.rejected)} of {w.count(run.attempted)}: {listed or 'none'}{more}")
+        for line in rejection.lines(facts):
+            self.line(Text(f"  {line}", style="dim"))
 
     def _label(self, entry: FieldFacts) -> Text:
         return Text(short(entry.info.label, 18), style="bold" if not entry.info.derived else "")
@@ -186,7 +201,7 @@ def _summary(facts: Facts) -> str:
     parts = [f"{w.count(facts.n_records)} records"]
     if run.parse_rate is not None:
         parts.append("parse rate " + w.arrow(w.share(run.parse_rate_before), w.share(run.parse_rate)))
-    if facts.tested:
+    if facts.tested and not facts.headline.startswith("all"):
         parts.append(w.verdicts(facts))
     if run.records_per_s is not None:
         parts.append(f"{run.records_per_s:,.0f} records/s")
@@ -199,7 +214,9 @@ def _notes(facts: Facts) -> list[str]:
         notes.append(f"coverage and entropy (nats): untuned → tuned, {w.compared_at(facts)}")
     if facts.tested:
         notes.append("floor: 95 % of as many draws from the target itself stay at or below it")
-    notes += [line for line in (w.dependence(facts), w.drift(facts)) if line]
+    notes += w.findings(facts)
+    if w.spelling(facts):
+        notes.append(f"other spelling: {w.spelling(facts)} accepted answers {w.SPELLING}")
     notes += [f"{f.info.label}: {f.no_target}" for f in facts.fields if f.no_target]
     notes += [f"{name} is left out: {why}" for name, why in facts.skipped.items()]
     return notes

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from scipy.sparse import csr_array
 
@@ -20,7 +21,8 @@ from synthgen.report.tables import sample_rows, text_lengths
 
 SAMPLE = 1_000
 NEAR = 0.8  # Jaccard similarity from which two texts are near-duplicates
-_N_LONG, _N_OPENING, _SHINGLE = 5, 3, 5
+_N_LONG, _N_OPENING = 5, 3
+_ROWS = 100  # texts compared with all others at a time
 
 
 def text_figures(
@@ -77,35 +79,33 @@ def near_duplicates(texts: Sequence[str], limit: float = NEAR) -> float:
     """Share of texts whose sets of 5-character shingles are at least `limit` alike (Jaccard) to another's."""
     if len(texts) < 2:
         return 0.0
-    nearest = _jaccard(texts, texts)
-    np.fill_diagonal(nearest, 0.0)
-    return float((nearest.max(axis=1) >= limit).mean())
+    return float((nearest(texts, texts, own=True) >= limit).mean())
 
 
-def nearest_similarity(texts: Sequence[str], others: Sequence[str]) -> float:
-    """Mean, over the texts, of the Jaccard similarity to the most alike of the others; 0 without any."""
-    return float(_jaccard(texts, others).max(axis=1).mean()) if texts and others else 0.0
+def nearest(texts: Sequence[str], others: Sequence[str], own: bool = False) -> npt.NDArray[np.float64]:
+    """Jaccard similarity of each text to the most alike of the others, exact.
 
-
-def _jaccard(a: Sequence[str], b: Sequence[str]) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
-    """Similarity of each of a to each of b, exact: (len(a), len(b))."""
+    `own`: the texts are the first of the others, and no text is compared with itself.
+    """
     ids: dict[str, int] = {}
-    x, y = _incidence(a, ids), _incidence(b, ids)
-    width = len(ids)
-    x.resize((len(a), width))
-    y.resize((len(b), width))
-    shared = (x @ y.T).toarray()
-    either = x.sum(axis=1)[:, None] + y.sum(axis=1)[None, :] - shared
-    return shared / np.maximum(either, 1)  # type: ignore[no-any-return]
+    x, y = _incidence(texts, ids), _incidence(others, ids)
+    x.resize((len(texts), len(ids)))
+    y.resize((len(others), len(ids)))
+    n_y = y.sum(axis=1)
+    best = np.zeros(len(texts))
+    for start in range(0, len(texts), _ROWS):
+        part = x[start : start + _ROWS]
+        shared = (part @ y.T).toarray()
+        alike = shared / np.maximum(part.sum(axis=1)[:, None] + n_y[None, :] - shared, 1)
+        if own:
+            rows = np.arange(len(alike))
+            alike[rows, start + rows] = 0.0
+        best[start : start + _ROWS] = alike.max(axis=1)
+    return best
 
 
 def _incidence(texts: Sequence[str], ids: dict[str, int]) -> csr_array:
-    rows = [{ids.setdefault(s, len(ids)) for s in _shingles(text)} for text in texts]
+    rows = [{ids.setdefault(s, len(ids)) for s in stats.shingles(text)} for text in texts]
     indptr = np.cumsum([0, *map(len, rows)])
     indices = np.fromiter(chain.from_iterable(rows), dtype=np.int64, count=int(indptr[-1]))
     return csr_array((np.ones(len(indices)), indices, indptr), shape=(len(texts), max(1, len(ids))))
-
-
-def _shingles(text: str) -> set[str]:
-    flat = " ".join(text.split()).casefold()
-    return {flat[i : i + _SHINGLE] for i in range(max(1, len(flat) - _SHINGLE + 1))}

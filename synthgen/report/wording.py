@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from synthgen.report.figures import (
     Dependence,
     Distance,
     Facts,
     FieldFacts,
     Novelty,
+    PairTarget,
     Places,
     TargetFacts,
     TextFigures,
@@ -15,74 +18,67 @@ from synthgen.report.figures import (
 from synthgen.report.figures import written as distance
 from synthgen.report.sidebyside import Cell
 
-__all__ = ["METHOD", "MISSING", "SIDE_BY_SIDE", "TEXT_FIGURES", "arrow", "association", "cell", "compared_at"]
-__all__ += ["count", "coverage"]
-__all__ += ["dependence", "distance", "drift", "entropy", "floor", "joint_note", "nats", "novelty", "p_value"]
-__all__ += ["placed", "seconds", "sentence", "share", "text_figure", "tv", "verdicts"]
+__all__ = [
+    "MISSING",
+    "SIDE_BY_SIDE",
+    "SPELLING",
+    "TEXT_FIGURES",
+    "arrow",
+    "association",
+    "between",
+    "cell",
+    "compared_at",
+    "count",
+    "coverage",
+    "dependence",
+    "distance",
+    "drift",
+    "entropy",
+    "findings",
+    "finer",
+    "floor",
+    "joint_note",
+    "length",
+    "memorised",
+    "nats",
+    "novelty",
+    "p_value",
+    "pair_tv",
+    "pairs",
+    "pairs_note",
+    "placed",
+    "seconds",
+    "sentence",
+    "share",
+    "spelling",
+    "tenths",
+    "text_figure",
+    "tv",
+    "verdicts",
+]
 MISSING = "–"
 
-# What each figure is, for whoever reads a report without this project at hand.
-METHOD = (
-    (
-        "coverage",
-        "Number of distinct values. Before and after are compared at the same number of records, the larger "
-        "table rarefied exactly: Σ 1 − C(n−c, m)/C(n, m).",
-    ),
-    (
-        "entropy",
-        "In nats. Plug-in: −Σ p̂ ln p̂, rarefied where before and after are compared. Estimate of the source: "
-        "Chao, Wang & Jost 2013, with a bias-corrected bootstrap interval (nominally 95 %; in simulation too narrow for long tails, down to "
-        "66 % at n = 100, and wider than need be for uniform fields: bench/report_intervals.py). exp H is the number of "
-        "equally likely values with that entropy.",
-    ),
-    ("sample coverage", "Good–Turing, 1 − f1/n: the share of the source's mass on values already seen."),
-    (
-        "p",
-        "Goodness of fit by parametric bootstrap: how often as many draws from the declared target show at least "
-        "this TV, (1 + simulated that do)/(1 + simulated). One p-value per field: of many, some are small by chance.",
-    ),
-    (
-        "TV, JS, KL",
-        "Distance between the data and the declared target. TV = ½ Σ |p̂ − p|, the share of records that "
-        "would have to change; JS and KL(data ‖ target) in nats. KL is infinite when a record lies outside.",
-    ),
-    (
-        "floor",
-        "The same distance for as many draws from the target itself, simulated; 95 % of such draws stay at "
-        "or below it. Off: above the limit that all tested fields together keep with 95 % chance."
-        " Borderline: between the two, where one good field in twenty is expected.",
-    ),
-    (
-        "exact KL",
-        "KL(target ‖ model) = leak + shape, computed on the token trie without sampling: leak is the mass "
-        "outside the target set, shape how it is spread inside.",
-    ),
-    (
-        "text",
-        "Tokens are separated by white space; before and after have the same number of records, 1,000 at most. "
-        "distinct-1, distinct-2: different tokens, or pairs of them, over all. Compression: UTF-8 bytes per byte "
-        "after zlib. Repeated 5-grams: share of sequences of five tokens that also stand in another record. "
-        "Near-duplicates: share of records whose 5-character shingles overlap by a Jaccard index of 0.8 or more "
-        "with another record's. Openings: the first three tokens.",
-    ),
-    (
-        "dependence",
-        "Mutual information I = Σ p̂(a,b) ln p̂(a,b)/p̂(a)p̂(b), less its mean under independence. Cramér's V, "
-        "bias-corrected (Bergsma 2013), from 0 to 1. Tested by the χ² law of 2n·I where all expected counts "
-        "reach 20, else by 200 random tables with the same margins and a gamma curve through their mean and "
-        "variance. Called real below 5 % over the number of pairs; drift, below 5 % over the number of fields.",
-    ),
-    (
-        "novelty",
-        "Share of records, and of distinct values, that stand in the tuples the model was tuned on. For text: the "
-        "mean Jaccard index of 5-character shingles with the most alike tuned text, 500 of each at most.",
-    ),
-)
+SPELLING = "in other tokens than the tokenizer's own, which exact KL leaves out"
 
 
 def count(value: float | None) -> str:
     """Whole number with thousands separators."""
     return MISSING if value is None else f"{value:,.0f}"
+
+
+def length(value: float | None) -> str:
+    """A Wasserstein distance in the unit of its values, three significant digits."""
+    return MISSING if value is None else f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+
+
+def tenths(value: float | None) -> str:
+    """An expected number of values, one decimal below 1,000."""
+    return MISSING if value is None else f"{value:,.1f}" if value < 999.95 else f"{value:,.0f}"
+
+
+def finer(value: float | None) -> str:
+    """Entropy beside its interval, three decimals."""
+    return MISSING if value is None else f"{value:.3f}"
 
 
 def nats(value: float | None) -> str:
@@ -190,15 +186,38 @@ def text_figure(before: TextFigures | None, after: TextFigures, name: str) -> st
     return arrow(write(before) if before else "", write(after))
 
 
-def novelty(figures: Novelty) -> list[tuple[str, str]]:
-    """What was seen in tuning."""
+def novelty(before: Novelty | None, after: Novelty) -> list[tuple[str, str]]:
+    """What was seen in tuning, before → after."""
+    old = before.share_of_records if before else None
     pairs = [
-        ("records seen in tuning", share(figures.share_of_records)),
-        ("values seen in tuning", share(figures.share_of_values)),
+        ("records seen in tuning", arrow(share(old), share(after.share_of_records))),
+        ("values seen in tuning", share(after.share_of_values)),
     ]
-    if figures.nearest is not None:
-        pairs.append(("likeness to tuned text", distance(figures.nearest)))
+    if after.nearest is not None:
+        among = f" (tuned texts among themselves {distance(after.nearest_among)})"
+        pairs.append(
+            (
+                "likeness to tuned text",
+                distance(after.nearest) + (among if after.nearest_among is not None else ""),
+            )
+        )
     return pairs
+
+
+def memorised(facts: Facts) -> str:
+    """How much of the data stands in the tuples of tuning: whole, and in the fields without a target."""
+    if facts.seen_records is None:
+        return ""
+    fields = [entry for entry in facts.fields if entry.novelty is not None and entry.target is None]
+    listed = ", ".join(
+        f"{entry.info.label} {dict(novelty(entry.novelty_before, entry.novelty))['records seen in tuning']}"
+        for entry in fields
+        if entry.novelty is not None
+    )
+    whole = arrow(share(facts.seen_before), share(facts.seen_records))
+    return f"seen in tuning: {whole} of records as whole tuples" + (
+        f"; by open field {listed}" if listed else ""
+    )
 
 
 def placed(places: Places) -> str:
@@ -232,7 +251,7 @@ def dependence(facts: Facts) -> str:
     listed = ", ".join(
         f"{facts.field(p.a).info.label} × {facts.field(p.b).info.label} {association(p)}" for p in real[:3]
     )
-    return f"dependence: {len(real)} of {total} pairs of fields; strongest (Cramér's V): {listed}"
+    return f"dependence: seen in {len(real)} of {total} pairs of fields; strongest (Cramér's V): {listed}"
 
 
 def drift(facts: Facts) -> str:
@@ -250,15 +269,59 @@ def drift(facts: Facts) -> str:
     return f"drift along the record order: {len(real)} of {total} fields: {listed}"
 
 
+def pairs(facts: Facts) -> str:
+    """How many pairs of fields follow their declared joint distribution, and the worst."""
+    if facts.pairs is None or not facts.pairs.pairs:
+        return ""
+    found = facts.pairs.pairs
+    within = sum(pair.tv.state == "within noise" for pair in found)
+    worst = found[0]
+    names = f"{facts.field(worst.a).info.label} × {facts.field(worst.b).info.label}"
+    return (
+        f"joint target: {within} of {len(found)} pairs of fields within noise; worst: {names} "
+        f"TV {pair_tv(worst)} (floor {floor(worst.tv)}), {worst.tv.verdict}"
+    )
+
+
+def pair_tv(pair: PairTarget) -> str:
+    """TV of a pair to its joint target, before → after."""
+    return arrow("" if pair.tv_before is None else distance(pair.tv_before), distance(pair.tv.value))
+
+
+def spelling(facts: Facts) -> str:
+    """How many answers were written in other tokens than the tokenizer's own."""
+    run = facts.run
+    return "" if run.other_spelling is None else f"{share(run.other_spelling)} of {count(run.n_spelled)}"
+
+
+def between(low: float | None, high: float | None, write: Callable[[float | None], str]) -> str:
+    """An interval, or the bound that is known of it."""
+    if low is None:
+        return MISSING
+    return f"≥ {write(low)}" if high is None else f"{write(low).removesuffix(' %')}–{write(high)}"
+
+
+def findings(facts: Facts) -> list[str]:
+    """What is found beyond single fields, a line each: joint target, dependence, drift, what was memorised."""
+    return [line for line in (pairs(facts), dependence(facts), drift(facts), memorised(facts)) if line]
+
+
 def joint_note(facts: Facts) -> str:
     """What the dependence was computed on."""
-    if facts.joint is None:
-        return ""
+    return "" if facts.joint is None else _note(facts, facts.joint.n, facts.joint.grouped)
+
+
+def pairs_note(facts: Facts) -> str:
+    """What the distances to the joint target were computed on."""
+    return "" if facts.pairs is None else _note(facts, facts.pairs.n, facts.pairs.grouped)
+
+
+def _note(facts: Facts, n: int, grouped: Mapping[str, str]) -> str:
     how: dict[str, list[str]] = {}
-    for name, grouping in facts.joint.grouped.items():
+    for name, grouping in grouped.items():
         how.setdefault(grouping, []).append(facts.field(name).info.label)
-    grouped = "; ".join(f"{', '.join(labels)}: {grouping}" for grouping, labels in how.items())
-    return f"From {count(facts.joint.n)} records. {grouped}".strip()
+    listed = "; ".join(f"{', '.join(labels)}: {grouping}" for grouping, labels in how.items())
+    return f"From {count(n)} records. {listed}".strip()
 
 
 # ── several tables ────────────────────────────────────────────────────────────────────────────────
@@ -270,5 +333,7 @@ def cell(figures: Cell) -> list[str]:
     """One field of one table: coverage, entropy, and TV (floor) where there is a target."""
     parts = [count(figures.coverage), nats(figures.entropy)]
     if figures.target is not None:
-        parts.append(f"{distance(figures.target.tv.value)} ({floor(figures.target.tv)})")
+        tv = figures.target.tv
+        state = "" if tv.state == "within noise" else f" {tv.state}"
+        parts.append(f"{distance(tv.value)} ({floor(tv)}){state}")
     return parts

@@ -15,6 +15,12 @@ from synthgen.sink import Sink
 from synthgen.validation import Record, Rejection, validate
 
 Try = tuple[int, int]  # (record id, attempt)
+Admit = Callable[[Record, Completion], Record | Rejection]
+
+
+def accept(record: Record, _: Completion) -> Record:
+    """Admit every valid record."""
+    return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class Work:
     schema: RecordSchema
     prompt_ids: tuple[int, ...]
     max_attempts: int
+    admit: Admit = accept  # the last word on a valid record
 
 
 def attempts(
@@ -57,6 +64,8 @@ def attempts(
                 )
             attempt = in_flight.pop(completion.id)
             outcome = validate(work.schema, completion, attempt, work.plan.adapter_of(completion.id))
+            if isinstance(outcome, Record):
+                outcome = work.admit(outcome, completion)
             if isinstance(outcome, Rejection) and attempt + 1 < work.max_attempts:
                 again.append((completion.id, attempt + 1))
             yield completion, outcome
@@ -85,18 +94,36 @@ def _request(work: Work, record_id: int, attempt: int) -> Request:
     return Request(record_id, work.prompt_ids, None if adapter == BASE else adapter, seed)
 
 
+def owed(
+    work: Work,
+    number: int,
+    journalled: Iterable[tuple[Completion, int, str]],
+    keep: Callable[[Completion, Record | Rejection], None],
+) -> Iterator[Try]:
+    """The tries that a shard still owes; what was journalled is kept, not generated again."""
+    next_attempt: dict[int, int] = {}
+    accepted: set[int] = set()
+    for completion, attempt, adapter in list(journalled):
+        if completion.id in accepted:  # two workers wrote one journal: the first answer counts
+            continue
+        outcome = validate(work.schema, completion, attempt, adapter)
+        if isinstance(outcome, Record):
+            outcome = work.admit(outcome, completion)
+        keep(completion, outcome)
+        next_attempt[completion.id] = attempt + 1
+        if isinstance(outcome, Record):
+            accepted.add(completion.id)
+    for record_id in work.plan.ids(number):
+        attempt = next_attempt.get(record_id, 0)
+        if record_id not in accepted and attempt < work.max_attempts:
+            yield record_id, attempt
+
+
 def _owed(work: Work, sink: Sink) -> Iterator[Try]:
-    """The tries still owed, shard by shard; what an earlier run journalled is replayed, not generated again."""
+    """The same for every shard to do, one after the other."""
+
+    def keep(completion: Completion, outcome: Record | Rejection) -> None:
+        sink.write(completion, outcome, journal=False)
+
     for number in sink.shards_to_do():
-        next_attempt: dict[int, int] = {}
-        accepted: set[int] = set()
-        for completion, attempt, adapter in list(sink.shard(number).replay()):
-            outcome = validate(work.schema, completion, attempt, adapter)
-            sink.write(completion, outcome, journal=False)
-            next_attempt[completion.id] = attempt + 1
-            if isinstance(outcome, Record):
-                accepted.add(completion.id)
-        for record_id in work.plan.ids(number):
-            attempt = next_attempt.get(record_id, 0)
-            if record_id not in accepted and attempt < work.max_attempts:
-                yield record_id, attempt
+        yield from owed(work, number, sink.shard(number).replay(), keep)

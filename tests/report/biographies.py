@@ -1,11 +1,14 @@
 """Made-up biographies for the report's tests: an untuned model's collapse, and data true to its target."""
 
 from datetime import date, timedelta
+from itertools import product
 
 import numpy as np
 import polars as pl
 
 from synthgen.report.figures import Facts, FieldInfo
+from synthgen.seen import Seen
+from synthgen.together import Together
 
 GENDERS = ("Female", "Male", "Non-binary")
 GENDER_TARGET = {"Female": 0.475, "Male": 0.475, "Non-binary": 0.05}
@@ -37,7 +40,11 @@ RUN: dict[str, object] = {
     "parse_rate_before": 0.981,
     "elapsed_s": 312.4,
     "records_per_s": 12.8,
+    "tokens": 204_800,
+    "other_spelling": 0.013,
+    "n_spelled": 1_000,
     "versions": {"synthgen": "0.1.0"},
+    "fingerprints": {"recipe": "3d0c1a2b4e5f6a7b"},
     "adapters": {
         "biographies": {
             "before": {"kl": 11.2, "leak": 6.1, "shape": 5.1, "fields": {"gender": 1.31, "born": 3.2}},
@@ -79,6 +86,20 @@ def shifted(n: int = 10_000, seed: int = 3, points: float = 0.03) -> pl.DataFram
     return _table(rng, n, gender, rng.integers(1925, 2006, n), _zipf(1_200, 0.4), 140)
 
 
+def together() -> Together:
+    """Gender and birth year as declared, each independent of the other."""
+    cells = product(GENDER_TARGET.items(), YEAR_TARGET.items())
+    return Together(("gender", "birth_year"), {(g, y): p * q for (g, p), (y, q) in cells})
+
+
+def seen() -> Seen:
+    """Two hundred tuples that the model was tuned on; the first ten are in `after()`."""
+    rows = after().select("name", "gender").rows()[:10]
+    return Seen(
+        ("name", "gender"), dict.fromkeys([*rows, *((f"New Name{i}", "Male") for i in range(190))], 3)
+    )
+
+
 def facts(data: pl.DataFrame | None = None) -> Facts:
     from synthgen.report.facts import compute
 
@@ -88,6 +109,8 @@ def facts(data: pl.DataFrame | None = None) -> Facts:
         reference=REFERENCE,
         before=before(),
         run=RUN if data is None else {},
+        together=together(),
+        seen=[seen()],
         seed=7,
     )
 

@@ -173,7 +173,10 @@ def test_ordered_fields_have_a_wasserstein_distance() -> None:
     reference = {"n": {"1": 0.5, "3": 0.5}, "day": {"2024-01-01": 1.0}, "word": {"a": 1.0}}
     facts = compute(table, reference=reference)
     found = {f.info.name: f.target.wasserstein for f in facts.fields if f.target}
-    assert found == {"n": 1.0, "day": 2.0, "word": None}
+    assert {name: w and w.value for name, w in found.items()} == {"n": 1.0, "day": 2.0, "word": None}
+    assert found["n"] is not None and found["day"] is not None
+    assert 0.3 < found["n"].floor_mean < 0.45  # E 2·|B(4,½)/4 − ½| = 3/8
+    assert found["day"].limit == 0
 
 
 def test_an_estimated_reference_raises_the_floor() -> None:
@@ -241,6 +244,12 @@ class TestSelfChecks:
             ({"coverage": 0}, "gender, after: coverage 0"),
             ({"n": 3999}, "gender, after: counts add up to 3999, the table has 4000 rows"),
             ({"sample_coverage": 1.2}, r"gender, after: sample coverage is 1\.2"),
+            (
+                {"entropy_interval": (2.0, 3.0)},
+                r"gender, after: entropy 0\.8\d* lies outside its interval, 2 to 3",
+            ),
+            ({"sample_coverage_interval": (0.1, 0.2)}, "gender, after: sample coverage 1 lies outside"),
+            ({"fewest_values": 4}, "gender, after: at least 4 values; expected 3 to 3"),
         ],
     )
     def test_sample(self, facts: Facts, change: dict[str, Any], message: str) -> None:
@@ -295,6 +304,7 @@ class TestSelfChecks:
             ({"attempted": 5000}, "attempted 5000 is not accepted 4000"),
             ({"rejects": {"truncated": 1}}, "rejects by reason add up to 1, rejected is 120"),
             ({"parse_rate": 1.01}, "parse_rate is 1.01"),
+            ({"other_spelling": 1.2}, "other_spelling is 1.2"),
             ({"attempted": 3120, "accepted": 3000}, "accepted 3000, but the table has 4000 rows"),
         ],
     )
@@ -320,11 +330,11 @@ class TestTables:
     def folder(self, tmp_path: Path) -> Path:
         """A dataset folder: two shards, rejects, the base's sample, and files that are not data."""
         data = bios.after(300)
-        data[:200].write_parquet(tmp_path / "part-00000-of-00002.parquet")
-        data[200:].write_parquet(tmp_path / "part-00001-of-00002.parquet")
+        data[:200].write_parquet(tmp_path / "part-00000.parquet")
+        data[200:].write_parquet(tmp_path / "part-00001.parquet")
         bios.before(100).write_parquet(tmp_path / "base.parquet")
         (tmp_path / "rejects").mkdir()
-        data.write_parquet(tmp_path / "rejects" / "part-00000-of-00002.parquet")
+        data.write_parquet(tmp_path / "rejects" / "part-00000.parquet")
         data.write_parquet(tmp_path / ".part.parquet")
         (tmp_path / "_manifest.json").write_text("{}")
         return tmp_path

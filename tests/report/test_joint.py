@@ -1,6 +1,7 @@
 """What is measured beyond single columns: dependence, drift, text, novelty, places, several tables."""
 
 import dataclasses
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from synthgen.cli import main
 from synthgen.errors import RecipeError, SynthgenError
 from synthgen.report import compare_tables, summarise, write_reports
 from synthgen.report.facts import Seen, compute
+from synthgen.report.figures import Novelty
 from synthgen.report.html import render_side_by_side
 from synthgen.report.places import places
-from synthgen.report.texts import compression, near_duplicates, nearest_similarity, repeated_ngrams
+from synthgen.report.texts import compression, near_duplicates, nearest, repeated_ngrams
 from tests.report import biographies as bios
 
 
@@ -50,13 +52,14 @@ def test_text_figures_by_hand() -> None:
         pytest.approx(2 / 3)
     )
     assert near_duplicates(["alone"]) == 0
-    assert nearest_similarity(["abcdef"], ["abcdef", "xyzxyz"]) == 1
+    assert nearest(["abcdef"], ["abcdef", "xyzxyz"]).tolist() == [1.0]
+    assert nearest(["abcdef", "abcdeg"], ["abcdef", "abcdeg", "xyzxyz"], own=True).tolist() == [1 / 3, 1 / 3]
 
 
 def test_what_was_seen_in_tuning() -> None:
     table = pl.DataFrame({"name": ["Ann", "Ann", "Bob", "Cy"], "year": [1980, 1981, 1980, 1990]})
-    seen = Seen(("name", "year"), (("Ann", "1980.0"), ("Bob", "1999"), ("Bob", "1980")))
-    facts = compute(table, seen=seen)
+    rows = {("Ann", "1980.0"): 3, ("Bob", "1999"): 1, ("Bob", "1980"): 1}
+    facts = compute(table, seen=[Seen(("name", "year"), rows)])
     name, year = facts.field("name").novelty, facts.field("year").novelty
     assert name is not None
     assert year is not None
@@ -65,6 +68,37 @@ def test_what_was_seen_in_tuning() -> None:
     assert facts.seen_records == 0.5
     with pytest.raises(SynthgenError, match=r"seen in tuning is 1\.5"):
         dataclasses.replace(facts, seen_records=1.5).check()
+
+
+def test_tuples_of_several_adapters_and_missing_values() -> None:
+    table = pl.DataFrame(
+        {"name": ["Ann", "Bob", None, "Dan"], "day": [date(2024, 1, d) for d in (1, 2, 3, 4)]}
+    )
+    seen = [
+        Seen(
+            ("name", "day"), {("Ann", "2024-01-01"): 1, ("none", "2024-01-03"): 1, ("Bob", "2024-01-09"): 1}
+        ),
+        Seen(("name",), {("Dan",): 1, ("Eve",): 1}),
+        Seen(("name", "elsewhere"), {("Bob", "x"): 1}),
+    ]
+    base = pl.DataFrame({"name": ["Dan", "Zoe"], "day": [date(2024, 1, 1)] * 2})
+    facts = compute(table, before=base, seen=seen)
+    assert (facts.seen_before, facts.seen_records) == (0.5, 0.75)
+    name = facts.field("name")
+    assert name.novelty is not None and name.novelty_before is not None
+    assert (name.novelty.share_of_records, name.novelty_before.share_of_records) == (1.0, 0.5)
+
+
+def test_texts_are_compared_with_the_nearest_tuned_ones() -> None:
+    old = [f"She founded clinic number {i} on the island of Skye." for i in range(40)]
+    new = [f"He drew {i} maps of rivers that no one had seen before." for i in range(40)]
+    seen = [Seen(("note",), dict.fromkeys([(text,) for text in old], 1))]
+    copied, fresh = (compute(pl.DataFrame({"note": texts}), seen=seen) for texts in (old, new))
+    assert copied.field("note").novelty == Novelty(40, 1.0, 1.0, 1.0, pytest.approx(0.9, abs=0.1))
+    found = fresh.field("note").novelty
+    assert found is not None
+    assert found.share_of_records == 0
+    assert found.nearest is not None and found.nearest < 0.1
 
 
 def test_places() -> None:
@@ -97,7 +131,7 @@ class TestFolders:
         root = tmp_path
         for name, table in (("own", bios.after(400)), ("other", bios.shifted(300, points=0.2))):
             (root / name).mkdir()
-            table.write_parquet(root / name / "part-00000-of-00001.parquet")
+            table.write_parquet(root / name / "part-00000.parquet")
         bios.before(200).write_parquet(root / "own" / "base.parquet")
         write_reports(summarise(root / "own", reference=bios.REFERENCE), root / "own")
         return root

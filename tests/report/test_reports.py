@@ -111,9 +111,23 @@ def test_the_same_figures_everywhere(facts: Facts, tmp_path: Path) -> None:
             for name, text in (("html", page), ("terminal", screen), ("card", readme)):
                 assert figure in text, f"{name} lacks {record['info']['name']} {figure}"
     assert plain["joint"]["n"] == facts.n_records
-    for line in (w.dependence(facts), w.drift(facts)):
+    lines = w.findings(facts)
+    assert [line.partition(":")[0] for line in lines] == [
+        "joint target",
+        "dependence",
+        "drift",
+        "seen in tuning",
+    ]
+    for line in [line.partition(": ")[2] for line in lines] + [w.spelling(facts), w.SPELLING]:
         for name, text in (("html", page), ("terminal", screen), ("card", readme)):
             assert line in text, f"{name} lacks {line}"
+    both = plain["pairs"]["pairs"][0]
+    assert {both["a"], both["b"]} == {"gender", "birth_year"}
+    assert w.arrow(w.distance(both["tv_before"]), w.distance(both["tv"]["value"])) in lines[0]
+    assert w.arrow(w.share(plain["seen_before"]), w.share(plain["seen_records"])) in lines[3]
+    assert plain["run"]["other_spelling"] == 0.013
+    for text in (page, readme):
+        assert "204,800" in text and "3d0c1a2b4e5f6a7b" in text
     note = facts.field("accomplishments")
     assert note.after.text is not None
     for figure in w.TEXT_FIGURES:
@@ -194,10 +208,17 @@ class TestHtml:
     def test_the_tuning_curve_and_the_map_are_drawn(self) -> None:
         table = bios.after(300).with_columns(birthplace=pl.Series(["Paris, France", "Lagos, Nigeria"] * 150))
         curve = [[1, 12.0, 9.9, 2.1], [2, 11.0, 9.9, 1.1], [3, 10.5, 9.9, 0.6]]
-        run: dict[str, object] = {"adapters": {"a": {"after": {"kl": 0.6}, "curve": curve}}}
+        losses = [[1, 12.0, None, None], [2, 10.5, None, None]]  # new targets at every step, none declared
+        adapters = {
+            "a": {"after": {"kl": 0.6, "fields": {"Die": 0.4}}, "curve": curve, "prompts": 2},
+            "b": {"after": {"kl": 0.6}, "curve": losses},
+        }
+        run: dict[str, object] = {"adapters": adapters}
         facts = compute(table, fields=bios.FIELDS, run=run)
         text = html.render(facts)
-        assert "loss of a: 12.00 at first, 10.50 at last, optimum 9.90" in text
+        assert "KL to the target of a: 2.100 nats at first, 0.600 at last" in text
+        assert "loss of b: 12.00 nats at first, 10.50 at last" in text
+        assert "mean of 2 prompts" in text and "whole answer" in text
         assert "<title>Lagos, Nigeria: 150</title>" in text
         assert "100.0 % of 300 records name a place known to GeoNames: 2 places" in text
         assert Facts.from_dict(json.loads(json.dumps(facts.to_dict()))) == facts
