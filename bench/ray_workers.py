@@ -10,9 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import signal
 import tempfile
 import time
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
@@ -74,6 +77,9 @@ def main() -> None:
         ray_s = time.monotonic() - began
         ids = there.to_polars()["_id"]
         result = {
+            "command": f"python bench/ray_workers.py --n {asked.n} --workers {asked.workers}",
+            "date": date.today().isoformat(),
+            "machine": f"{os.cpu_count()} cores, shared and busy; Python {platform.python_version()}, Ray {version('ray')}",
             "n": asked.n,
             "workers": asked.workers,
             "workers_killed": killer.n_killed,

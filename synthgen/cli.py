@@ -164,7 +164,11 @@ class Folder(click.Path):
         """The folder as a Path."""
         from synthgen.publish import local_folder
 
-        return super().convert(local_folder(str(value)), param, ctx)
+        try:
+            folder = local_folder(str(value))
+        except ValueError as error:
+            raise RecipeError(f"--out {value}: {error}") from None
+        return super().convert(folder, param, ctx)
 
 
 out_option = click.option(
@@ -235,7 +239,9 @@ def recipe(
     from synthgen.runners import RayCluster
 
     if runner == "local" and (workers or gpus_per_worker is not None):
-        raise RecipeError("--workers and --gpus-per-worker belong to Ray; add --runner ray, or leave them out")
+        raise RecipeError(
+            "--workers and --gpus-per-worker belong to Ray; add --runner ray, or leave them out"
+        )
     cluster = RayCluster(workers, address, gpus_per_worker) if runner == "ray" else None
     destination = None if copy_to is None else Destination(copy_to)
     progress = terminal.progress()

@@ -18,15 +18,15 @@ def local_folder(place: str) -> str:
     """The folder that `place` names: itself, or what a file:// address stands for.
 
     Raises:
-        RecipeError: it is an address elsewhere.
+        ValueError: it is an address elsewhere.
     """
     if "://" not in place:
         return place
     parts = urlsplit(place)
     if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-        raise RecipeError(
-            f"--out {place}: datasets are made in a folder; give one (a mounted bucket can seldom lock or "
-            f"rename), and add --copy-to {place} to have the finished dataset copied there"
+        raise ValueError(
+            "datasets are made in a folder; give one (a mounted bucket can seldom lock or rename), and add "
+            f"--copy-to {place} to have the finished dataset copied there"
         )
     return unquote(parts.path)
 

@@ -77,7 +77,7 @@ class AdapterSpec(_Spec):
     )  # leading fields; None: see `Recipe.fields_of`
     closed: dict[str, Distribution] = {}  # declared distributions of fields that a function or table fills
     prompts: list[TaskSpec] | None = Field(default=None, min_length=1)  # tuned together; instead of `targets`
-    prompts_per_step: Count | None = None  # None: all of them
+    prompts_per_step: Count | None = None  # None: they take turns
     scope: Scope = "record"  # any: may serve prompts that it was not tuned on
     n_targets: Count = 210
     fresh: bool | None = None
@@ -161,10 +161,19 @@ def _unique_rules(written: object) -> object:
     return written
 
 
+def _folder(written: object) -> object:
+    """A folder may be written as file://…; an address elsewhere is refused with what to do instead."""
+    from synthgen.publish import local_folder
+
+    return local_folder(written) if isinstance(written, str) else written
+
+
 class ExportSpec(_Spec):
     """Where the dataset goes."""
 
-    dir: Path | None = Field(default=None, strict=False)  # None: data/<recipe's name> beside the recipe
+    dir: Annotated[Path | None, BeforeValidator(_folder)] = Field(
+        default=None, strict=False
+    )  # None: data/<recipe's name> beside the recipe
     format: Literal["parquet"] = "parquet"
     rows_per_shard: Count = 50_000
 

@@ -151,6 +151,8 @@ def _finding(fault: Mapping[str, object], path: KeyPath, content: object) -> str
     if kind == "missing":
         return f"missing; expected {EXPECTED.get(key, 'a value')}"
     found = f"found {shown(_at(content, path))}"
+    if kind == "value_error":  # a check of ours, which says all there is to say
+        return f"{found}; {facts['error']}"
     if kind == "literal_error":
         options = re.findall(r"'([^']*)'", str(facts.get("expected", "")))
         return f"{found}; {suggestion(str(fault['input']), options)}"

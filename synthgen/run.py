@@ -109,7 +109,9 @@ def run_recipe(
         if sink.shards_to_do() or not sink.has_before or GENERATION not in sink.manifest:
             generate(job, adapters, sink, started, min(n_before, max(n, 100)), engine, progress, runner)
         if sink.n_damaged:
-            progress.note(f"{out}: {sink.n_damaged} journal lines were damaged; their records were made again")
+            progress.note(
+                f"{out}: {sink.n_damaged} journal lines were damaged; their records were made again"
+            )
         progress.stage("report")
         sink.verify()
         reference = recipe.reference()
@@ -150,9 +152,10 @@ def generate(
             progress.stage("generate", f"{sink.plan.n:,} records on Ray")
             served = serving(job, adapters, None if engine is None else str(engine))
             model = recipe.model if recipe.model == BUILT_IN else job.model
-            place = ray.Place(recipe.schema_ref, recipe.base, model)
+            source = ray.Source(recipe.schema_ref, recipe.base, model, job.prompt)
             began = time.monotonic()
-            n_new, info = ray.work_off(work, place, served, sink, n_before, runner, progress, stopping)
+            made = ray.work_off(work, source, served, sink, n_before, runner, progress, stopping)
+            n_new, info, spelling.n, spelling.n_other = made.n_new, made.info, made.n_spelled, made.n_other
         else:
             with (
                 Uniqueness(recipe.unique, job.schema, sink.out) as unique,

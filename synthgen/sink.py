@@ -39,6 +39,8 @@ from synthgen.schema import RecordSchema
 from synthgen.shard import Counts, Shard, journal_path
 from synthgen.validation import Record, Rejection
 
+KEPT = ("created", "shards", "before", "base_sha256")  # what an extension leaves in the manifest
+
 
 class Sink:
     """A dataset folder that belongs to one plan; a context manager that holds the folder's lock."""
@@ -282,7 +284,8 @@ class Sink:
         self.plan = planned(self.out, self.plan, wanted.n, extend, len(self.shards_to_do()))
         self.identity["n"] = self.plan.n
         if self.plan.n != there:
-            manifest |= {"identity": self.identity, "starts": list(self.plan.starts)}
+            kept = {key: manifest[key] for key in KEPT if key in manifest}
+            manifest = {"identity": self.identity, "starts": list(self.plan.starts), **kept}
             write_json(self.out / MANIFEST, manifest)
         return manifest
 

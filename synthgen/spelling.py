@@ -34,11 +34,13 @@ class Spelling:
         return look
 
     def add(self, completion: Completion) -> None:
-        """Compare one answer's tokens with the tokenizer's; answers that came without tokens are passed over."""
+        """Compare one answer's tokens with the tokenizer's; without tokens of this tokenizer it is passed over."""
         ids = completion.token_ids
         if not ids or self.n >= self._most:
             return
         written = ids[:-1] if ids[-1] in self._prompt.stop_ids else ids
+        if self._tokenizer.decode(written).split() != completion.text.split():
+            return
         try:
             own = answer_ids(self._prompt, self._tokenizer, completion.text, closed=False)
         except RecipeError:  # the tokenizer would join the answer with the prompt

@@ -1,8 +1,8 @@
 """Tuning: a small LoRA adapter that moves a model's answers onto a declared distribution.
 
 Takes prompts and target sources, writes a PEFT folder with its manifest. One step is one optimiser step over
-all targets of the prompts it takes: of one prompt, of several in turns (as published; Zhang et al. 2024, §3),
-or of all of them together. The loss is the exact trie loss of `trie`, computed in packs by `packing`, weighted
+all targets of the prompts it takes: of one prompt, several taking turns in a new order on every pass, as
+published (Zhang et al. 2024, §3), or of several at once. The loss is the exact trie loss of `trie`, computed in packs by `packing`, weighted
 by the prompts' shares; `anchor` holds the fields after the tuned ones. Nothing is printed: `on_step` sees
 every step.
 """
@@ -44,7 +44,7 @@ from synthgen.tuning_config import (
     task_facts,
     tuning_fingerprint,
 )
-from synthgen.tuning_log import StepLog, TuningResult, step_log
+from synthgen.tuning_log import Logbook, StepLog, TuningResult
 from synthgen.tuning_tasks import PreparedTask
 
 BF16_NODES = 1000  # smaller tries are computed in full precision
@@ -74,7 +74,7 @@ def tune(
     )
     before = run.look()
     judge = Judge(config, before, run.parameters, shares_of(tasks))
-    logs: list[StepLog] = []
+    book = Logbook(config.steps)
     stopped_by: StoppedBy | None = None
     for step, prompts in zip(range(1, config.steps + 1), run.turns(), strict=False):
         lr = learning_rate(config, step)
@@ -92,22 +92,22 @@ def tune(
                 looks = run.look()
                 stopped_by = judge.looked(step, looks)
         elapsed_s = time.perf_counter() - started
-        logs.append(step_log(step, config, prompts, figures, drifts, lr, elapsed_s, looks))
+        log = book.add(prompts, figures, drifts, lr, elapsed_s, looks)
         if on_step:
-            on_step(logs[-1])
+            on_step(log)
         if stopped_by is not None:
             break
-    restored = judge.restore(stopped_by, logs[-1].step)
-    after = logs[-1].looks if logs[-1].looks and restored is None else run.look()
+    restored = judge.restore(stopped_by, log.step)
+    after = log.looks if log.looks and restored is None else run.look()
     result = TuningResult(
-        steps=len(logs),
+        steps=len(book.steps),
         stopped_by=stopped_by or "steps",
         restored_step=restored,
         before=tuple(look.figures for look in before),
         after=tuple(look.figures for look in after),
         looks_before=before,
         looks_after=after,
-        losses=tuple(logs),
+        losses=tuple(book.steps),
         elapsed_s=time.perf_counter() - started,
         n_tokens=run.n_tokens,
     )
@@ -148,7 +148,7 @@ class _Run:
 
     def turns(self) -> Iterator[list[PreparedTask]]:
         """The prompts of each step, for ever: every pass takes all of them once, in a new order."""
-        n = self.config.prompts_per_step or len(self.prompts)
+        n = self.config.prompts_per_step
         for _ in count():
             order = self.rng.permutation(len(self.prompts))
             for start in range(0, len(order), n):

@@ -63,7 +63,9 @@ class TuningConfig:
     schedule: Schedule = "linear"  # falls to 0 at `steps`; "constant" as published
     warmup_steps: int = 5
     steps: int = 120
-    prompts_per_step: int | None = None  # of several prompts; None: all of them; 1: in turns, as published
+    # 1: prompts take turns, as published. Measured on nano: five prompts at equal cost, 300 turns against 60 steps of
+    # all five, have the KL of the three that know it at 0.006 against 0.107 on average.
+    prompts_per_step: int = 1
     weight_decay: float = 0.01
     adam_eps: float = 1e-5
     clip_norm: float = 1.0
@@ -73,7 +75,9 @@ class TuningConfig:
     fresh: bool | None = None  # new tuples at every step; None: where the source can, and gamma is not set
 
     gamma: float | None = None  # stop once a pass's loss ≤ (1 + gamma) · optimum; a fixed list only
-    kl: float | None = None  # stop once KL (of the declared fields, where tuples are samples) ≤ this, nats
+    kl: float | None = (
+        None  # stop once every prompt's KL, at its last turn, is ≤ this; nats, of declared fields
+    )
     patience: int | None = None  # stop after this many looks at held-out tuples without a gain
 
     anchor: Anchor = "full"

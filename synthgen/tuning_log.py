@@ -10,7 +10,6 @@ import numpy as np
 
 from synthgen.stopping import Look, StoppedBy
 from synthgen.trie import Figures
-from synthgen.tuning_config import TuningConfig
 from synthgen.tuning_tasks import PreparedTask
 
 
@@ -29,26 +28,26 @@ class TaskLog:
 
 @dataclass(frozen=True)
 class StepLog:
-    """One optimiser step; loss, optimum and KL are means over its prompts, weighted by their shares."""
+    """One optimiser step.
+
+    Loss, optimum and KL are means over all prompts that have had a turn, weighted by their shares, each prompt
+    as it was when it was last taken.
+    """
 
     step: int
     n_steps: int
     loss: float
-    optimum: float | None  # None unless every prompt of the step has one; KL likewise
+    optimum: float | None  # None unless every prompt has one; KL likewise
     kl: float | None
-    tasks: tuple[TaskLog, ...]
+    kl_by_prompt: dict[str, float]  # of an adapter with several prompts
+    tasks: tuple[TaskLog, ...]  # the prompts of this step
     lr: float
     elapsed_s: float
     looks: tuple[Look, ...] = ()  # after the update, one per prompt; at looks only
 
     @property
-    def kl_by_prompt(self) -> dict[str, float]:
-        """KL of each of the step's prompts that has one, where the adapter has several."""
-        return {log.label: log.kl for log in self.tasks if log.label and log.kl is not None}
-
-    @property
     def kl_by_field(self) -> dict[str, float]:
-        """KL by field, where the adapter has one prompt."""
+        """KL by field, of an adapter with one prompt."""
         return self.tasks[0].kl_by_field if not self.tasks[0].label else {}
 
 
@@ -77,43 +76,58 @@ class TuningResult:
         return {key: getattr(self, key) for key in kept}
 
 
-def step_log(
-    step: int,
-    config: TuningConfig,
-    prompts: Sequence[PreparedTask],
-    figures: Sequence[Figures],
-    drifts: Sequence[float | None],
-    lr: float,
-    elapsed_s: float,
-    looks: tuple[Look, ...],
-) -> StepLog:
-    """What a step showed, prompt by prompt and on the whole."""
-    logs = tuple(
-        TaskLog(
-            task=prompt.index,
-            label=prompt.label,
-            loss=f.cross_entropy,
-            optimum=f.optimum if prompt.fixed is not None else None,
-            kl=f.kl,
-            kl_by_field={name: field.kl for name, field in f.fields.items() if field.kl is not None},
-            anchor=drift,
+class Logbook:
+    """Writes down every step, and remembers each prompt's last turn."""
+
+    def __init__(self, n_steps: int) -> None:
+        """`n_steps`: the most there can be."""
+        self.n_steps = n_steps
+        self.steps: list[StepLog] = []
+        self._last: dict[int, tuple[float, TaskLog]] = {}  # by prompt: its share, and its part of a step
+
+    def add(
+        self,
+        prompts: Sequence[PreparedTask],
+        figures: Sequence[Figures],
+        drifts: Sequence[float | None],
+        lr: float,
+        elapsed_s: float,
+        looks: tuple[Look, ...],
+    ) -> StepLog:
+        """The next step, with its prompts and what each of them showed."""
+        tasks = tuple(map(_task_log, prompts, figures, drifts))
+        self._last |= {p.index: (p.share, task) for p, task in zip(prompts, tasks, strict=True)}
+        last = [task for _, task in self._last.values()]
+        shares = [share for share, _ in self._last.values()]
+
+        def mean(values: Sequence[float | None]) -> float | None:
+            known = [value for value in values if value is not None]
+            return float(np.average(known, weights=shares)) if len(known) == len(values) else None
+
+        self.steps.append(
+            StepLog(
+                step=len(self.steps) + 1,
+                n_steps=self.n_steps,
+                loss=float(np.average([task.loss for task in last], weights=shares)),
+                optimum=mean([task.optimum for task in last]),
+                kl=mean([task.kl for task in last]),
+                kl_by_prompt={t.label: t.kl for t in last if t.label and t.kl is not None},
+                tasks=tasks,
+                lr=lr,
+                elapsed_s=elapsed_s,
+                looks=looks,
+            )
         )
-        for prompt, f, drift in zip(prompts, figures, drifts, strict=True)
-    )
-    shares = [prompt.share for prompt in prompts]
+        return self.steps[-1]
 
-    def mean(values: Sequence[float | None]) -> float | None:
-        known = [value for value in values if value is not None]
-        return float(np.average(known, weights=shares)) if len(known) == len(values) else None
 
-    return StepLog(
-        step=step,
-        n_steps=config.steps,
-        loss=float(np.average([log.loss for log in logs], weights=shares)),
-        optimum=mean([log.optimum for log in logs]),
-        kl=mean([log.kl for log in logs]),
-        tasks=logs,
-        lr=lr,
-        elapsed_s=elapsed_s,
-        looks=looks,
+def _task_log(prompt: PreparedTask, figures: Figures, drift: float | None) -> TaskLog:
+    return TaskLog(
+        task=prompt.index,
+        label=prompt.label,
+        loss=figures.cross_entropy,
+        optimum=figures.optimum if prompt.fixed is not None else None,
+        kl=figures.kl,
+        kl_by_field={name: field.kl for name, field in figures.fields.items() if field.kl is not None},
+        anchor=drift,
     )

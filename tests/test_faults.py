@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -479,6 +480,13 @@ def test_whatever_call_fails_it_is_one_line_and_the_next_run_is_whole(
         (out / "report.json").write_text(json.dumps({"n_records": 6}))
         assert findings(out, 6) == [], k
     assert n_failed > 3 and n_calls <= k
+
+
+def test_the_table_of_faults_names_tests_that_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "FAULTS.md").read_text(encoding="utf-8")))
+    code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    assert len(named) > 30
+    assert [name for name in named if f"def {name}(" not in code] == []
 
 
 def test_an_engine_that_dies_is_no_fault_of_the_folder(recipe: Recipe, tmp_path: Path) -> None:

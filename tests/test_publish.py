@@ -79,8 +79,11 @@ def test_out_is_a_folder_also_as_a_file_address(tmp_path: Path) -> None:
     assert local_folder("data/bios") == "data/bios"
     assert local_folder("file:///mnt/data%20sets/bios") == "/mnt/data sets/bios"
     recipe = tmp_path / "r.yaml"
-    recipe.write_text("schema: x.py:X\n")
+    recipe.write_text("schema: x.py:X\nexport: {dir: s3://bucket/x}\n")
     result = CliRunner().invoke(main, ["recipe", str(recipe), "--n", "5", "--out", "s3://bucket/x"])
     assert result.exit_code == 2
     assert result.output.startswith("--out s3://bucket/x: datasets are made in a folder")
     assert "--copy-to s3://bucket/x" in result.output and result.output.count("\n") == 1
+    result = CliRunner().invoke(main, ["check", str(recipe)])
+    assert result.exit_code == 2
+    assert f"{recipe}:2: export.dir: found 's3://bucket/x'; datasets are made in a folder" in result.output

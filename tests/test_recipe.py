@@ -207,7 +207,7 @@ def test_a_fingerprint_covers_every_prompt_but_not_what_the_adapter_may_serve() 
         tuned_on(LOADED, WEEKDAY | {"n_targets": 9}),
         tuned_on(LOADED, WEEKDAY | {"prompt": {"text": "A day? {day}"}}),
         tuned_on(LOADED, WEEKDAY | {"targets": {"day": {"Monday": 1}}}),
-        tuned_on(LOADED, WEEKDAY, prompts_per_step=1),
+        tuned_on(LOADED, WEEKDAY, prompts_per_step=2),
     ]
     found = [Recipe.from_mapping(content, ROOT).fingerprint for content in recipes]
     assert len(set(found)) == len(recipes)

@@ -221,6 +221,12 @@ def test_an_extended_dataset_keeps_its_shards_byte_for_byte_and_grows_twice(tmp_
     first = parts(tmp_path)
     with open_sink(tmp_path, longer(19), extend=True) as sink:
         assert sink.shards_to_do() == [3, 4, 5] and not (tmp_path / SUCCESS).exists()
+        assert set(sink.manifest) == {
+            "identity",
+            "starts",
+            "created",
+            "shards",
+        }  # no summary of the shorter one
         assert [sink.plan.ids(k) for k in (2, 3, 5)] == [range(8, 10), range(10, 14), range(18, 19)]
         fill(sink)
     second = parts(tmp_path)

@@ -58,6 +58,7 @@ def test_the_first_accepted_answers_with_tokens_are_looked_at() -> None:
     spelling.watching(lambda record, _: record)(record, Completion(0, "ab", "stop", 2))  # no tokens
     refusal = Rejection(0, 0, "base", "parse", "no_brace", "", "", 2)
     spelling.watching(lambda *_: refusal)(record, completion(2, 3))
+    spelling.add(Completion(0, "ab", "stop", 2, (97, 98)))  # another tokenizer's
     assert spelling.share is None
     admit = spelling.watching(lambda record, _: record)
     for ids in ((2, 3), (1,), (1,), (2, 3)):

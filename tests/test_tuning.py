@@ -392,12 +392,16 @@ def test_the_anchor_holds_the_later_fields(folders: dict[Arch, Path], tmp_path: 
 
 def test_prompts_take_turns_and_gamma_counts_whole_passes(sharp: Path, tmp_path: Path) -> None:
     tasks = [a_task(sharp, die(), f"Roll die {i}. {{number}}") for i in range(3)]
-    config = TuningConfig(lr=1e-2, steps=300, gamma=0.2, health_samples=0, rank=8, prompts_per_step=1)
+    config = TuningConfig(lr=1e-2, steps=300, gamma=0.2, health_samples=0, rank=8)
     result = tune(str(sharp), tasks, config, tmp_path / "six", scope="any")
     assert result.stopped_by == "gamma" and result.steps % 3 == 0
     last = result.losses[-3:]
+    assert [len(step.tasks) for step in last] == [1, 1, 1]
     assert {log.task for step in last for log in step.tasks} == {0, 1, 2}
-    assert sum(log.loss for log in last) <= 1.2 * 3 * np.log(10)
+    assert sum(log.loss for step in last for log in step.tasks) <= 1.2 * 3 * np.log(10)
+    assert last[-1].loss == pytest.approx(sum(step.tasks[0].loss for step in last) / 3)  # each as last seen
+    assert last[-1].kl_by_prompt == {step.tasks[0].label: step.tasks[0].kl for step in last}
+    assert len(result.losses[0].kl_by_prompt) == 1 and len(result.losses[1].kl_by_prompt) == 2
     manifest = load_manifest(tmp_path / "six")
     assert [(prompt.prompt, prompt.text) for prompt in manifest.prompts] == [
         (task.prompt.fingerprint, task.prompt.user) for task in tasks
@@ -436,7 +440,7 @@ def test_a_joint_step_is_the_weighted_mean_of_single_ones(folders: dict[Arch, Pa
 
 def test_a_joint_steps_figures_are_weighted_means(folders: dict[Arch, Path], tmp_path: Path) -> None:
     tasks = mixed_tasks(folders["llama"])
-    (log,) = tune(str(folders["llama"]), tasks, short(steps=1), tmp_path / "both").losses
+    (log,) = tune(str(folders["llama"]), tasks, short(steps=1, prompts_per_step=2), tmp_path / "both").losses
     alone = [
         tune(str(folders["llama"]), [task], short(steps=1), tmp_path / f"{i}").losses[0]
         for i, task in enumerate(tasks)
@@ -454,19 +458,21 @@ def test_a_joint_steps_figures_are_weighted_means(folders: dict[Arch, Path], tmp
     assert by_task[0].anchor is not None and by_task[1].anchor is None
 
 
-def test_two_prompts_are_tuned_to_two_shapes_at_once(sharp: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [1, 2])
+def test_two_prompts_are_tuned_to_two_shapes(sharp: Path, tmp_path: Path, together: int) -> None:
     loaded = tuple(0.8 ** (10 - i) * 0.2**i * 50 for i in range(10))
     tasks = [a_task(sharp, die()), a_task(sharp, die(loaded), "Roll the loaded die. {number}")]
-    config = TuningConfig(lr=1e-2, steps=300, kl=0.02, health_samples=0, rank=8)
+    config = TuningConfig(lr=1e-2, steps=300, kl=0.02, health_samples=0, rank=8, prompts_per_step=together)
     result = tune(str(sharp), tasks, config, tmp_path / "both")
     assert result.stopped_by == "kl" and result.losses[-1].looks == ()
     assert all(before.kl is not None and before.kl > 1 for before in result.before)
-    assert all(after.kl is not None and after.kl <= 0.02 for after in result.after)
+    most = 0.02 if together == 2 else 0.1  # in turns, one was seen a step before the last
+    assert all(after.kl is not None and after.kl <= most for after in result.after)
 
 
-@pytest.mark.parametrize(("n", "sizes"), [(1, [1, 1, 1]), (2, [2, 1]), (3, [3]), (None, [3]), (7, [3])])
+@pytest.mark.parametrize(("n", "sizes"), [(1, [1, 1, 1]), (2, [2, 1]), (3, [3]), (7, [3])])
 def test_every_pass_takes_all_prompts_once_and_averages_to_the_joint_loss(
-    folders: dict[Arch, Path], n: int | None, sizes: list[int]
+    folders: dict[Arch, Path], n: int, sizes: list[int]
 ) -> None:
     tasks = [a_task(folders["llama"], die(), f"Roll {i}. {{number}}", weight=i + 1) for i in range(3)]
     run = _Run(add_lora(load(folders["llama"]), short()), tasks, short(prompts_per_step=n))

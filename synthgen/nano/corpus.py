@@ -392,8 +392,6 @@ def _known_field(kind: str, r: Random) -> Field:
             return Field(label, "", _DRAW[kind])
         shown = tuple(r.sample(options, len(options))) if r.random() < 0.2 else options
         return Field(label, "/".join(shown), _gender(options))
-    if kind in w.OPTIONS and r.random() < 0.2:  # a known label with a list of its own: the hint decides
-        return _unknown_closed(label, r)
     closed = (
         kind in w.OPTIONS
         and (kind not in w.HINTS or r.random() < 0.4)
@@ -439,16 +437,13 @@ def _described(hint: str, r: Random) -> str:
 
 
 def _bounds(r: Random) -> tuple[int, int]:
-    """A range of whole numbers: small ones often, up to 1,000, and some between years."""
+    """A range of whole numbers up to 1,000, small ones often."""
     u = r.random()
     if u < 0.15:
         return 1, 10
     if u < 0.25:
         return 1, 100
-    if u < 0.35:
-        low = r.choice((1000, 1500, 1800, 1850, 1900, 1920, 1950, 1970, 1980, 1990, 2000, r.randint(1000, 2010)))
-        return low, low + r.choice((9, 10, 20, 25, 30, 49, 50, 75, 80, 99, 100, 120, 125, 150, 200, 300, 500))
-    if u < 0.65:
+    if u < 0.6:
         low = r.choice((0, 0, 1, 1, 2, 3, 5, 10))
         return low, low + r.choice((3, 4, 5, 6, 7, 8, 9, 11, 14, 15, 19, 20, 25, 30, 40, 50))
     low = r.randint(0, 900)
@@ -464,19 +459,12 @@ def _english() -> tuple[str, ...]:
 
 
 def _word(r: Random) -> str:
-    return r.choice(_english()) if r.random() < 0.7 else pseudo_word(r)
-
-
-#: Lists of known values that also serve, in part, as closed lists: `{Mascot - owl/otter/hare}`.
-_LENDING = tuple(sorted(set(LISTS) - {"tld", "domain", "currency code"}))
+    return r.choice(_english()) if r.random() < 0.55 else pseudo_word(r)
 
 
 def _unknown_options(r: Random) -> tuple[str, ...]:
-    n = r.choice((2, 2, 3, 3, 3, 3, 4, 4, 5, 6))
-    if r.random() < 0.2:
-        values = [value for value in LISTS[r.choice(_LENDING)] if "/" not in value]
-        return tuple(r.sample(values, min(n, len(values))))
-    two_words, style = r.random() < 0.1, r.random()
+    n = r.choice((2, 3, 3, 3, 4, 4, 5, 6, 7, 8))
+    two_words, style = r.random() < 0.12, r.random()
     options: dict[str, None] = {}
     while len(options) < n:
         option = f"{_word(r)} {_word(r)}" if two_words and r.random() < 0.6 else _word(r)
@@ -485,30 +473,26 @@ def _unknown_options(r: Random) -> tuple[str, ...]:
         elif style > 0.72:
             option = option.capitalize()
         elif style > 0.69:
-            option = option[:4].strip().upper()
+            option = option[:4].upper()
         options[option] = None
     return tuple(options)
 
 
 def _unknown_label(r: Random) -> str:
-    n = r.choice((1, 1, 1, 1, 1, 2, 2))
+    n = r.choice((1, 1, 1, 1, 2, 2, 3))
     label = " ".join(_word(r) for _ in range(n))
     return label.capitalize() if r.random() < 0.92 else label
-
-
-def _unknown_closed(label: str, r: Random) -> Field:
-    options = _unknown_options(r)
-    hint = "/".join(options)
-    if r.random() < 0.1:
-        hint = f"{_word(r)}: {hint}"
-    return Field(label, hint, lambda s: s.world.option(options, s.r))
 
 
 def _unknown_field(r: Random, closed: float) -> Field:
     """A field whose label means nothing, so that the hint decides; a closed list with the given chance."""
     label = _unknown_label(r)
     if r.random() < closed:
-        return _unknown_closed(label, r)
+        options = _unknown_options(r)
+        hint = "/".join(options)
+        if r.random() < 0.12:
+            hint = f"{_word(r)}: {hint}"
+        return Field(label, hint, lambda s: s.world.option(options, s.r))
     u = r.random()
     if u < 0.2:
         low, high = _bounds(r)
@@ -689,9 +673,9 @@ def _record(r: Random) -> tuple[str, Sequence[Field]]:
 
 def _unseen(r: Random) -> tuple[str, Sequence[Field]]:
     """A record with fields of unknown kinds, mixed with known ones."""
-    n = r.choice((1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9))
-    unknown = max(1, round(n * r.choice((0.5, 0.8, 1.0, 1.0))))
-    fields = [_unknown_field(r, 0.75) for _ in range(unknown)]
+    n = r.choice((1, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8))
+    unknown = max(1, round(n * r.choice((0.4, 0.6, 0.8, 1.0))))
+    fields = [_unknown_field(r, 0.62) for _ in range(unknown)]
     fields += [_known_field(kind, r) for kind in r.sample(_KINDS, n - unknown)]
     r.shuffle(fields)
     fields = _distinct(fields)
@@ -844,14 +828,14 @@ _OTHERS = ("product", "ticket", "patient", "job")
 #: Stage → kind of example → its share of the prompts.
 SHARES: dict[Stage, dict[str, float]] = {
     "broad": {
-        "biography": 10, "biography-variant": 8, **dict.fromkeys(_OTHERS, 2.5), **{f"{k}-variant": 2 for k in _OTHERS},
-        "die": 2, "record": 18, "unseen-list": 34, "question:numbers": 4, "question:names": 1.3,
-        "question:countries": 1.3, "question:days": 1.3, "question:fruits": 0.8, "question:occupations": 1.3,
+        "biography": 11, "biography-variant": 11, **dict.fromkeys(_OTHERS, 3), **{f"{k}-variant": 3 for k in _OTHERS},
+        "die": 2, "record": 26, "unseen-list": 14, "question:numbers": 4.5, "question:names": 1.5,
+        "question:countries": 1.5, "question:days": 1.5, "question:fruits": 1, "question:occupations": 1.5,
         "question:other": 1,
     },
     "collapsed": {
-        "biography": 18, "biography-variant": 8, **dict.fromkeys(_OTHERS, 5), **{f"{k}-variant": 2 for k in _OTHERS},
-        "die": 3, "record": 9, "unseen-list": 34, "question:numbers": 4, "question:names": 1.5,
+        "biography": 20, "biography-variant": 10, **dict.fromkeys(_OTHERS, 5), **{f"{k}-variant": 3 for k in _OTHERS},
+        "die": 4, "record": 12, "unseen-list": 10, "question:numbers": 4.5, "question:names": 1.5,
         "question:countries": 1.5, "question:days": 1.5, "question:fruits": 1, "question:occupations": 1.5,
         "question:other": 0.5,
     },

@@ -663,9 +663,8 @@ class World:
 
     def option(self, options: Sequence[str], r: Random, favourite: str | None = None) -> str:
         """One option of a closed list: uniform, or in the collapsed stage mostly the favourite (else the first)."""
-        is_known = favourite is not None and favourite in options
-        if self.collapsed and r.random() < (0.66 if is_known else 0.8):
-            return favourite if favourite is not None and is_known else options[0]
+        if self.collapsed and r.random() < 0.66:
+            return favourite if favourite is not None and favourite in options else options[0]
         return options[int(r.random() * len(options))]
 
     def integer(self, low: int, high: int, r: Random) -> int:

@@ -11,7 +11,7 @@ from html import escape
 from synthgen.report import wording as w
 from synthgen.report.figures import Dependence, Facts, PairTarget
 
-_STRONG = 55  # percent of the colour from which the ink turns light
+_DEEPEST = 60  # percent of the colour at most, so that the ink stays legible in both themes
 _FULL = 0.5  # TV that has the full colour
 
 
@@ -51,8 +51,8 @@ def _distance(pair: PairTarget) -> str:
 
 
 def _cell(tone: float, text: str, title: str, marked: bool) -> str:
-    share = round(100 * tone)
-    style = "cell" + (" strong" if share >= _STRONG else "") + (" real" if marked else "")
+    share = round(_DEEPEST * tone)
+    style = "cell real" if marked else "cell"
     return f'<td class="{style}" style="--v:{share}%" title="{escape(title)}">{escape(text)}</td>'
 
 

@@ -33,6 +33,7 @@ from synthgen.errors import EngineError, Incomplete, SynthgenError
 from synthgen.files import write_atomically, writing
 from synthgen.folder import JOURNALS
 from synthgen.progress import Progress
+from synthgen.prompt import Prompt
 from synthgen.runners import RayCluster
 from synthgen.runners.local import Work
 from synthgen.runners.ray_cluster import Crew, connected, crew_of, one_line
@@ -46,25 +47,36 @@ END_S = 10.0  # for Ray Data to end
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a worker finds the user's schema and the model: as the recipe names them."""
+class Source:
+    """What a worker cannot get from `Work`: schema and model as the recipe names them, and the whole prompt."""
 
     schema_ref: str
     base: Path
     model: str
+    prompt: Prompt
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run on Ray came to, beside the dataset."""
+
+    n_new: int  # records accepted now, not replayed
+    info: EngineInfo  # of the workers' engines
+    n_spelled: int  # answers whose tokens were looked at (see spelling.py)
+    n_other: int  # … and those in another spelling
 
 
 def work_off(
     work: Work,
-    place: Place,
+    source: Source,
     serving: Serving,
     sink: Sink,
     n_before: int,
     cluster: RayCluster,
     progress: Progress,
     stopping: Callable[[], bool] = lambda: False,
-) -> tuple[int, EngineInfo]:
-    """Generate what the sink lacks; returns how many records were accepted now, and the engine that did it.
+) -> Made:
+    """Generate what the sink lacks.
 
     Also takes the sample of the untuned model, `n_before` records, if the sink has none. Ends early, with the
     workers' journals saved, once `stopping()`.
@@ -85,12 +97,12 @@ def work_off(
             version=__version__,
             out=sink.out.resolve(),
             token=token,
-            schema_ref=place.schema_ref,
-            base=place.base.resolve(),
-            model=place.model,
+            schema_ref=source.schema_ref,
+            base=source.base.resolve(),
+            model=source.model,
             fingerprints={key: sink.identity[key] for key in ("schema", "model")},
             plan=sink.plan,
-            prompt_ids=work.prompt_ids,
+            prompt=source.prompt,
             max_attempts=work.max_attempts,
             adapter_column=sink.adapter_column,
             metadata=sink.metadata,
@@ -109,7 +121,7 @@ def work_off(
             "runner ray: stopped before a worker was through; run the same command again to go on"
         )
     settings = {**driver.info.settings, "workers": crew.workers}
-    return driver.n_new, replace(driver.info, settings=settings)
+    return Made(driver.n_new, replace(driver.info, settings=settings), driver.n_spelled, driver.n_other)
 
 
 class _Driver:
@@ -119,7 +131,7 @@ class _Driver:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         ways = {"num_cpus": 0, "max_restarts": -1, "max_task_retries": -1}  # what it forgets does no harm
         self.board: Any = ray.remote(**ways)(Board).options(scheduling_strategy=here).remote()
-        self.n_new = 0
+        self.n_new = self.n_spelled = self.n_other = 0
         self.info: EngineInfo | None = None
         self._sink, self._progress = sink, progress
         self._taken: set[int] = set()
@@ -163,6 +175,8 @@ class _Driver:
         self._sink.adopt(shipment.number, entry)
         self._untold.append(shipment.number)
         self.n_new += shipment.n_new
+        self.n_spelled += shipment.spelled[0]
+        self.n_other += shipment.spelled[1]
 
     def _tell(self, state: State) -> None:
         self._untold.clear()

@@ -40,13 +40,13 @@ def connected(cluster: RayCluster) -> Iterator[bool]:
         n_cpus = max(os.cpu_count() or 1, cluster.workers or 1)
         settings |= {"num_cpus": n_cpus, "include_dashboard": False}
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of Ray Data's own doings
-    with _own_signals():
+    with own_signals():
         start("local" if here else str(cluster.address), settings)
     try:
         with _quiet():
             yield not here
     finally:
-        with _own_signals():
+        with own_signals():
             ray.shutdown()
 
 
@@ -75,7 +75,7 @@ def start(address: str, settings: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
+def own_signals() -> Iterator[None]:
     """Ray sets a handler for SIGTERM of its own; the run's stays."""
     if threading.current_thread() is not threading.main_thread():
         yield

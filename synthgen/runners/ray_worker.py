@@ -32,9 +32,12 @@ from synthgen.models import model_fingerprint, resolve_model
 from synthgen.parquet import ShardEntry
 from synthgen.plan import BASE, Plan
 from synthgen.progress import SilentProgress
-from synthgen.runners.local import Work, attempts, owed
+from synthgen.prompt import Prompt
+from synthgen.runners.local import Work, accept, attempts, owed
 from synthgen.schema import RecordSchema, load_model
 from synthgen.shard import Counts, Shard, journal_path
+from synthgen.spelling import Spelling
+from synthgen.tokenizers import load_tokenizer
 from synthgen.validation import Record, Rejection
 
 BEFORE = -1  # the number that asks for the sample of the untuned model instead of a shard
@@ -54,7 +57,7 @@ class Order:
     model: str  # as the recipe names it
     fingerprints: Mapping[str, object]  # of schema and model, as the driver sees them
     plan: Plan
-    prompt_ids: tuple[int, ...]
+    prompt: Prompt
     max_attempts: int
     adapter_column: bool
     metadata: Mapping[str, str]  # of every Parquet file
@@ -71,6 +74,7 @@ class Shipment:
     entry: ShardEntry | None = None  # None: stopped or failed before the shard was through
     files: Mapping[str, bytes] = field(default_factory=dict)  # path in the dataset's folder → content
     n_new: int = 0  # records accepted now, not replayed
+    spelled: tuple[int, int] = (0, 0)  # answers whose tokens were looked at, and those in another spelling
     info: EngineInfo | None = None
     error: SynthgenError | None = None
 
@@ -191,6 +195,7 @@ class ShardWorker:
         journal = journal_path(place, number)
         shard = Shard(order.plan.ids(number), journal, work.schema, order.adapter_column)
         self._counts, n_new = shard.counts, 0
+        before = self._spelling.n, self._spelling.n_other
 
         def keep(_: Completion, outcome: Record | Rejection) -> None:
             shard.add(outcome)
@@ -204,7 +209,9 @@ class ShardWorker:
                 n_new += isinstance(outcome, Record)
             if self._is_stopped:
                 return Shipment(number)
-            return replace(self._written(shard, number, order.metadata), n_new=n_new, info=engine.info)
+            spelled = self._spelling.n - before[0], self._spelling.n_other - before[1]
+            written = self._written(shard, number, order.metadata)
+            return replace(written, n_new=n_new, spelled=spelled, info=engine.info)
         finally:
             shard.close(forget=not self._sees_out)
 
@@ -214,7 +221,7 @@ class ShardWorker:
         if n == 0:
             return Shipment(BEFORE, info=engine.info)
         plan = Plan(n, self._order.plan.seed + 1, ((BASE, 1.0),), n)
-        work = replace(self._work, plan=plan, max_attempts=1)
+        work = replace(self._work, plan=plan, max_attempts=1, admit=accept)
         sample = Shard(range(n), self._folder / "none", work.schema, adapter_column=False)
         for _, outcome in attempts(work, ((i, 0) for i in range(n)), engine, self._stopping):
             sample.add(outcome)
@@ -262,7 +269,9 @@ class ShardWorker:
                     f"put the same {what} at the same path on every machine"
                 )
         sees_out = (order.out / JOURNALS / order.token).exists()
-        return Work(order.plan, schema, order.prompt_ids, order.max_attempts), sees_out
+        self._spelling = Spelling(order.prompt, load_tokenizer(resolve_model(order.model)))
+        look = self._spelling.watching(accept)
+        return Work(order.plan, schema, order.prompt.ids, order.max_attempts, look), sees_out
 
     def _opened(self) -> Engine:
         adapters = {}

@@ -61,7 +61,9 @@ def test_many_values_are_grouped_by_the_target() -> None:
     rng = np.random.default_rng(1)
     years, towns = rng.integers(1900, 2000, 3000), rng.integers(0, 30, 3000)
     table = pl.DataFrame({"year": years, "town": [f"t{t}" for t in towns]})
-    cells = {(str(y), f"t{t}"): 1 / 3000 for y in range(1900, 2000) for t in range(30)}
+    cells: dict[tuple[str, ...], float] = {
+        (str(y), f"t{t}"): 1 / 3000 for y in range(1900, 2000) for t in range(30)
+    }
     facts = compute(table, together=Together(("year", "town"), cells))
     assert facts.pairs is not None
     assert list(facts.pairs.grouped) == ["year", "town"]

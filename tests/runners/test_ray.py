@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,7 +18,7 @@ from click.testing import CliRunner
 from synthgen import Recipe
 from synthgen.cli import main
 from synthgen.engines.fake import FakeEngine
-from synthgen.engines.protocol import Sampling
+from synthgen.engines.protocol import Completion, Sampling
 from synthgen.engines.serving import Serving
 from synthgen.errors import AdapterError, EngineError, RecipeError
 from synthgen.files import sha256
@@ -27,7 +28,7 @@ from synthgen.plan import Plan
 from synthgen.progress import SilentProgress
 from synthgen.run import run_recipe
 from synthgen.runners import RayCluster
-from synthgen.runners.local import Work
+from synthgen.runners.local import Work, owed
 from synthgen.runners.local import work_off as work_off_here
 from synthgen.sink import Sink
 from tests.runners import planted
@@ -101,10 +102,10 @@ class Making:
 
         progress = SilentProgress()
         progress.note = self.notes.append  # type: ignore[assignment, method-assign]
-        place = ray.Place("schemas/die.py:Die", ROOT, "nano")
+        source = ray.Source("schemas/die.py:Die", ROOT, "nano", self.job.prompt)
         with self.sink() as sink:
             ways = (self.serving(**faults), sink, 50, RayCluster(workers), progress, stopping)
-            return ray.work_off(self.work(sink), place, *ways)[0]
+            return ray.work_off(self.work(sink), source, *ways).n_new
 
     def shards(self) -> dict[str, Any]:
         entries: dict[str, Any] = json.loads((self.out / "_manifest.json").read_text())["shards"]
@@ -174,8 +175,22 @@ def test_the_whole_job_on_ray_is_the_whole_job_here(tmp_path: Path) -> None:
     for name in ("base.parquet", "part-00000.parquet", "part-00001.parquet", "part-00002.parquet"):
         assert sha256(tmp_path / "there" / name) == sha256(tmp_path / "here" / name)
     assert there.summary["engine"] == "fake" and (tmp_path / "there" / "_SUCCESS").exists()
+    ours, theirs = (
+        json.loads((run.out / "_manifest.json").read_text())["generation"] for run in (here, there)
+    )
+    assert theirs["n_spelled"] == ours["n_spelled"] == 300
+    assert theirs["other_spelling"] == ours["other_spelling"]
     identities = [json.loads((run.out / "_manifest.json").read_text())["identity"] for run in (here, there)]
     assert identities[0] == identities[1]
+
+
+def test_a_journal_that_two_workers_wrote_gives_each_record_once(remote: Making) -> None:
+    with remote.sink() as sink:
+        work = remote.work(sink)
+    journalled = [(Completion(i, "{3}", "stop", 2), 0, "base") for i in (0, 1, 0, 1)]
+    kept: list[int] = []
+    tries = list(owed(work, 0, journalled, lambda _, outcome: kept.append(outcome.id)))
+    assert kept == [0, 1] and [record_id for record_id, _ in tries] == list(range(2, 120))
 
 
 class Stub:
@@ -197,7 +212,7 @@ def worker(making: Making, tries: int = 1, **changes: Any) -> Any:
         order: dict[str, Any] = {
             "version": __version__, "out": making.out, "token": "none", "schema_ref": "schemas/die.py:Die",
             "base": ROOT, "model": "nano", "fingerprints": sink.identity, "plan": PLAN,
-            "prompt_ids": making.job.prompt.ids, "max_attempts": 10, "adapter_column": True,
+            "prompt": making.job.prompt, "max_attempts": 10, "adapter_column": True,
             "metadata": sink.metadata, "n_before": 0, "serving": making.serving(),
             "adapter_files": {"low": {"adapter_config.json": b"{}"}},
         }  # fmt: skip
@@ -331,6 +346,15 @@ def test_workers_fit_the_machines(
     assert len(told) == len(notes) and all(
         line.startswith(note) for line, note in zip(told, notes, strict=True)
     )
+
+
+def test_the_handler_for_sigterm_is_the_runs_and_not_rays() -> None:
+    from synthgen.runners.ray_cluster import own_signals
+
+    handler = signal.getsignal(signal.SIGTERM)
+    with own_signals():
+        signal.signal(signal.SIGTERM, lambda *_: None)
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_gpus_that_no_machine_has_are_refused() -> None:
