@@ -1,7 +1,7 @@
 """SIGKILL at random moments, again and again, and then count: `python bench/kill_storm.py --kills 200`.
 
-Every run is a real `synthgen recipe` in a process of its own, killed at a moment drawn uniformly over the life of
-an undisturbed run: start-up, generation with its many shard commits, report. Every second kill hits the engine's
+Every run is a real `synthgen recipe` in a process of its own, killed at a moment drawn uniformly over the processor
+time of an undisturbed run, so that a busy machine shifts nothing: start-up, generation with its many shard commits, report. Every second kill hits the engine's
 processes too, the others only the parent. The same command goes on until the dataset is finished; then it is
 checked and the next one begins. About one attempt in ten is rejected, so that rejects are counted too.
 
@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import shutil
@@ -88,7 +89,7 @@ class Storm:
     engine: str
     n: int
     schema: RecordSchema
-    life_s: float = 0.0
+    life_s: float = 0.0  # processor time of an undisturbed run
     undisturbed: pl.DataFrame | None = None
     phases: Counter[str] = field(default_factory=Counter)
     ways: Counter[str] = field(default_factory=Counter)
@@ -110,6 +111,16 @@ def descendants(pid: int) -> list[int]:
     except OSError:
         return []
     return [one for child in map(int, children) for one in (child, *descendants(child))]
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time of a process and its living descendants."""
+    ticks = 0
+    for one in (pid, *descendants(pid)):
+        with suppress(OSError, IndexError):
+            fields = Path(f"/proc/{one}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def kill(process: subprocess.Popen[bytes], way: str) -> bool:
@@ -164,23 +175,30 @@ def phase(out: Path, before: dict[str, tuple[int, int]], n_shards: int) -> str:
 
 
 def remember(dataset: Dataset, storm: Storm) -> None:
-    """Note what is durable at this moment: it has to be in the finished dataset."""
+    """Note what is durable at this moment, and that nothing is missing that was so at an earlier kill."""
     manifest = dataset.out / "_manifest.json"
-    if not manifest.exists():
-        return
-    for entry in json.loads(manifest.read_text(encoding="utf-8"))["shards"].values():
+    entries = json.loads(manifest.read_text(encoding="utf-8"))["shards"].values() if manifest.exists() else ()
+    final: set[int] = set()
+    for entry in entries:
         if entry["missing"] == 0:
+            final.update(range(entry["first_id"], entry["first_id"] + entry["rows"]))
             if not is_intact(dataset.out, entry):
                 storm.problems.append(f"{dataset.out.name}: {entry['file']} is not what the manifest says")
-            dataset.shards.setdefault(entry["file"], sha256(dataset.out / entry["file"]))
+            dataset.shards.setdefault(entry["file"], entry["sha256"])
+    known = set(dataset.completions)
     for journal in (dataset.out / ".work").glob("shard-*.journal"):
         copy = shutil.copy(journal, storm.folder / "journal")  # reading one cuts its torn end off
         shard = Shard(range(storm.n), Path(copy), storm.schema)
         for completion, attempt, adapter in shard.replay():
+            known.discard((completion.id, attempt))
             dataset.completions.setdefault((completion.id, attempt), completion)
             dataset.adapters[completion.id, attempt] = adapter
         if shard.n_damaged:
             storm.problems.append(f"{dataset.out.name}: {journal.name}: {shard.n_damaged} damaged lines")
+    if gone := [key for key in known if key[0] not in final]:
+        storm.problems.append(f"{dataset.out.name}: {len(gone)} completions were in a journal and are lost")
+    if gone_shards := set(dataset.shards) - {entry["file"] for entry in entries if entry["missing"] == 0}:
+        storm.problems.append(f"{dataset.out.name}: {sorted(gone_shards)} were final and are not")
 
 
 def check(dataset: Dataset, storm: Storm) -> list[str]:
@@ -209,10 +227,13 @@ def check(dataset: Dataset, storm: Storm) -> list[str]:
     return found
 
 
-def finish(process: subprocess.Popen[bytes], storm: Storm, name: str) -> None:
-    """Wait for a run that is left alone."""
-    if process.wait(timeout=600 + 50 * storm.life_s):
-        storm.problems.append(f"{name}: exit code {process.returncode}; see {storm.folder / 'log.txt'}")
+def watch(process: subprocess.Popen[bytes], until_s: float = math.inf) -> float:
+    """Wait until the run ends, or has used so much processor time; returns what it has used."""
+    used_s = 0.0
+    while process.poll() is None and used_s < until_s:
+        used_s = max(used_s, cpu_s(process.pid))
+        time.sleep(0.003)
+    return used_s
 
 
 def weather(storm: Storm, n_kills: int, rows_per_shard: int, rng: np.random.Generator) -> list[Dataset]:
@@ -227,16 +248,9 @@ def weather(storm: Storm, n_kills: int, rows_per_shard: int, rng: np.random.Gene
             way = "family" if n_done % 2 == 0 else "parent"
             before = traces(dataset.out)
             process = storm.start(dataset.out)
-            if n_done < n_kills:
-                try:
-                    process.wait(timeout=rng.uniform(0, storm.life_s))
-                except subprocess.TimeoutExpired:
-                    if not kill(process, way):
-                        storm.problems.append(
-                            f"{dataset.out.name}: children outlived their parent by a minute"
-                        )
-            else:
-                finish(process, storm, dataset.out.name)
+            watch(process, rng.uniform(0, storm.life_s) if n_done < n_kills else math.inf)
+            if process.poll() is None and not kill(process, way):
+                storm.problems.append(f"{dataset.out.name}: children outlived their parent by a minute")
             if process.returncode != -signal.SIGKILL:
                 break
             dataset.n_kills += 1
@@ -245,7 +259,8 @@ def weather(storm: Storm, n_kills: int, rows_per_shard: int, rng: np.random.Gene
             storm.ways[way] += 1
             remember(dataset, storm)
         if process.returncode:
-            storm.problems.append(f"{dataset.out.name}: exit code {process.returncode}")
+            log = storm.folder / "log.txt"
+            storm.problems.append(f"{dataset.out.name}: exit code {process.returncode}; see {log}")
             return datasets
         found = check(dataset, storm)
         storm.problems += [f"{dataset.out.name}: {finding}" for finding in found]
@@ -274,12 +289,11 @@ def main() -> None:
     storm = Storm(folder, given.engine, given.n, schema)
     undisturbed = Dataset(folder / "undisturbed")
     began = time.monotonic()
-    finish(storm.start(undisturbed.out), storm, "undisturbed")
-    storm.life_s = time.monotonic() - began
+    storm.life_s = watch(storm.start(undisturbed.out))
     storm.problems += check(undisturbed, storm)
     if given.engine == "fake":  # whose answers do not depend on what else is in the batch
         storm.undisturbed = pl.read_parquet(undisturbed.out / "part-*.parquet")
-    print(f"an undisturbed run lives {storm.life_s:.1f} s; {folder}", flush=True)
+    print(f"an undisturbed run takes {storm.life_s:.1f} s of processor time; {folder}", flush=True)
     datasets = weather(storm, given.kills, given.rows_per_shard, np.random.default_rng(given.seed))
     n_kills = sum(storm.phases.values())
     for where, count in storm.phases.most_common():
@@ -294,7 +308,7 @@ def main() -> None:
         "engine": given.engine,
         "n": given.n,
         "rows_per_shard": given.rows_per_shard,
-        "life_s": round(storm.life_s, 1),
+        "life_cpu_s": round(storm.life_s, 1),
         "seconds": round(time.monotonic() - began),
         "kills": n_kills,
         "datasets": len(datasets),

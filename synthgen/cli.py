@@ -382,11 +382,12 @@ def report(
     from synthgen.report import html as pages
     from synthgen.report import terminal as drawing
 
-    schema, reference, draws = None, None, None
+    schema, reference, draws, together = None, None, None, None
     if recipe_file is not None:
         loaded = load(recipe_file, None)
         declared = loaded.reference()
-        schema, reference, draws = loaded.record_schema(), declared.shares, declared.draws
+        schema, together = loaded.record_schema(), declared.together
+        reference, draws = declared.shares, declared.draws
     if schema_ref is not None:
         from synthgen.schema import RecordSchema, load_model
 
@@ -402,7 +403,7 @@ def report(
             drawing.render_side_by_side(comparison, console, plain)
         terminal.result(comparison.to_dict())
         return
-    facts = reports.summarise(paths[0], schema, reference, reference_draws=draws)
+    facts = reports.summarise(paths[0], schema, reference, reference_draws=draws, together=together)
     if out is not None:
         reports.write_reports(facts, out)
     if html is not None:

@@ -418,8 +418,7 @@ def _judged(recipe: Recipe, facts: Facts, summary: Mapping[str, object]) -> dict
 def _hold_to_gates(sink: Sink, summary: dict[str, object]) -> None:
     """Raise GateError if a gate failed; the data stays, without `_SUCCESS`."""
     if failed := [v for v in summary["gates"] if not v["passed"]]:  # type: ignore[attr-defined]
-        (sink.out / SUCCESS).unlink(missing_ok=True)
-        sink.update({"run": summary})
+        sink.fail(summary)
         error = GateError("\n".join(f"{sink.out}: {verdict['text']}" for verdict in failed))
         error.summary = summary
         raise error

@@ -230,6 +230,16 @@ class Sink:
             write_text(self.out / SUCCESS, "")
             remove_folder(self.out / JOURNALS)
 
+    def fail(self, summary: Mapping[str, object]) -> None:
+        """Write the summary of a run that its gates refused; the data stays, without `_SUCCESS`.
+
+        Raises:
+            SinkError: it cannot be written.
+        """
+        with writing(self.out):
+            (self.out / SUCCESS).unlink(missing_ok=True)
+        self.update({"run": dict(summary)})
+
     def update(self, parts: Mapping[str, object]) -> None:
         """Add entries to the manifest and write it.
 

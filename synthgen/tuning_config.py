@@ -75,9 +75,7 @@ class TuningConfig:
     fresh: bool | None = None  # new tuples at every step; None: where the source can, and gamma is not set
 
     gamma: float | None = None  # stop once a pass's loss ≤ (1 + gamma) · optimum; a fixed list only
-    kl: float | None = (
-        None  # stop once every prompt's KL, at its last turn, is ≤ this; nats, of declared fields
-    )
+    kl: float | None = None  # stop once every prompt's KL (of declared fields), at its last turn, is ≤ this
     patience: int | None = None  # stop after this many looks at held-out tuples without a gain
 
     anchor: Anchor = "full"

@@ -49,6 +49,9 @@ def test_a_mixture_of_independent_fields_need_not_be_independent() -> None:
     two = Together(("b", "a"), {("2", "y"): 1.0}, draws=1000)
     found = mixed([(0.25, one), (0.75, two)])
     assert found == Together(("a", "b"), {("x", "1"): 0.25, ("y", "2"): 0.75}, draws=round(1000 / 0.75**2))
+    again = mixed([(0.25, one), (0.75, one)])
+    assert again is not None
+    assert again.shares == {("x", "1", "p"): 1.0}
     assert mixed([(0.5, one), (0.5, None)]) is None
     assert mixed([(0.5, one), (0.5, Together(("a", "z"), {("x", "q"): 1.0}))]) is None
 

@@ -99,7 +99,7 @@ def tuning_curve(adapter: AdapterFacts) -> str:
 def world_map(places: Places, label: str) -> str:
     """Places on a map of dots, their area by number of records."""
     most = max((place.n for place in places.points), default=1)
-    largest = max(0.5, 1.6 * min(1.0, math.sqrt(60 / max(1, len(places.points)))))  # many stay apart
+    largest = max(0.7, 1.6 * min(1.0, math.sqrt(60 / max(1, len(places.points)))))  # many stay apart
     spots = []
     for place in reversed(places.points):  # the most frequent on top
         x, y = (place.longitude - _WEST) / _CELL, (_NORTH - place.latitude) / _CELL

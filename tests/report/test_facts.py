@@ -18,7 +18,7 @@ from synthgen import stats
 from synthgen.errors import RecipeError, SynthgenError
 from synthgen.report import summarise, write_reports
 from synthgen.report.facts import FieldInfo, compute, load_facts, load_table
-from synthgen.report.figures import Facts
+from synthgen.report.figures import Distance, Facts
 from synthgen.report.reliability import RunFacts
 from synthgen.report.tables import canonical_number, sample_rows, tally
 from tests.report import biographies as bios
@@ -62,6 +62,20 @@ def test_records_outside_the_target() -> None:
     assert target.tv.value == pytest.approx(0.5)
     assert facts.figure("coin", "kl")[0] == math.inf
     json.dumps(facts.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "verdict"),
+    [
+        (0.02, "within noise"),
+        (0.03, "within noise"),
+        (0.04, "borderline"),
+        (0.05, "off by 0.020"),
+        (None, "off by inf"),
+    ],
+)
+def test_verdicts_of_a_distance(value: float | None, verdict: str) -> None:
+    assert Distance(value, floor_mean=0.02, floor_p95=0.03, limit=0.045).verdict == verdict
 
 
 def test_before_and_after_at_equal_n(facts: Facts) -> None:
