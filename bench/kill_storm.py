@@ -1,7 +1,7 @@
 """SIGKILL at random moments, again and again, and then count: `python bench/kill_storm.py --kills 200`.
 
 Every run is a real `synthgen recipe` in a process of its own, killed at a moment drawn uniformly over the processor
-time of an undisturbed run, so that a busy machine shifts nothing: start-up, generation with its many shard commits, report. Every second kill hits the engine's
+time of an undisturbed run (every second pair of kills: over what follows its start-up): start-up, generation with its many shard commits, report. Every second kill hits the engine's
 processes too, the others only the parent. The same command goes on until the dataset is finished; then it is
 checked and the next one begins. About one attempt in ten is rejected, so that rejects are counted too.
 
@@ -89,7 +89,8 @@ class Storm:
     engine: str
     n: int
     schema: RecordSchema
-    life_s: float = 0.0  # processor time of an undisturbed run
+    start_s: float = 0.0  # processor time of an undisturbed run until it writes its first file
+    life_s: float = 0.0  # and until its end
     undisturbed: pl.DataFrame | None = None
     phases: Counter[str] = field(default_factory=Counter)
     ways: Counter[str] = field(default_factory=Counter)
@@ -227,10 +228,10 @@ def check(dataset: Dataset, storm: Storm) -> list[str]:
     return found
 
 
-def watch(process: subprocess.Popen[bytes], until_s: float = math.inf) -> float:
-    """Wait until the run ends, or has used so much processor time; returns what it has used."""
+def watch(process: subprocess.Popen[bytes], until_s: float = math.inf, file: Path | None = None) -> float:
+    """Wait until the run ends, has used so much processor time, or has a file; returns what it has used."""
     used_s = 0.0
-    while process.poll() is None and used_s < until_s:
+    while process.poll() is None and used_s < until_s and not (file and file.exists()):
         used_s = max(used_s, cpu_s(process.pid))
         time.sleep(0.003)
     return used_s
@@ -248,7 +249,8 @@ def weather(storm: Storm, n_kills: int, rows_per_shard: int, rng: np.random.Gene
             way = "family" if n_done % 2 == 0 else "parent"
             before = traces(dataset.out)
             process = storm.start(dataset.out)
-            watch(process, rng.uniform(0, storm.life_s) if n_done < n_kills else math.inf)
+            earliest_s = storm.start_s if n_done % 4 >= 2 else 0.0
+            watch(process, rng.uniform(earliest_s, storm.life_s) if n_done < n_kills else math.inf)
             if process.poll() is None and not kill(process, way):
                 storm.problems.append(f"{dataset.out.name}: children outlived their parent by a minute")
             if process.returncode != -signal.SIGKILL:
@@ -289,11 +291,16 @@ def main() -> None:
     storm = Storm(folder, given.engine, given.n, schema)
     undisturbed = Dataset(folder / "undisturbed")
     began = time.monotonic()
-    storm.life_s = watch(storm.start(undisturbed.out))
+    process = storm.start(undisturbed.out)
+    storm.start_s = watch(process, file=undisturbed.out / "_manifest.json")
+    storm.life_s = watch(process)
     storm.problems += check(undisturbed, storm)
     if given.engine == "fake":  # whose answers do not depend on what else is in the batch
         storm.undisturbed = pl.read_parquet(undisturbed.out / "part-*.parquet")
-    print(f"an undisturbed run takes {storm.life_s:.1f} s of processor time; {folder}", flush=True)
+    print(
+        f"an undisturbed run takes {storm.life_s:.1f} s of processor time, {storm.start_s:.1f} s to start; {folder}",
+        flush=True,
+    )
     datasets = weather(storm, given.kills, given.rows_per_shard, np.random.default_rng(given.seed))
     n_kills = sum(storm.phases.values())
     for where, count in storm.phases.most_common():
@@ -308,6 +315,7 @@ def main() -> None:
         "engine": given.engine,
         "n": given.n,
         "rows_per_shard": given.rows_per_shard,
+        "start_cpu_s": round(storm.start_s, 1),
         "life_cpu_s": round(storm.life_s, 1),
         "seconds": round(time.monotonic() - began),
         "kills": n_kills,
