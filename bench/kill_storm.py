@@ -19,7 +19,6 @@ import argparse
 import json
 import math
 import os
-import platform
 import shutil
 import signal
 import subprocess
@@ -33,6 +32,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+from stamp import stamp
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -309,9 +309,7 @@ def main() -> None:
     for problem in storm.problems:
         print(f"       {problem}")
     content = {
-        "command": "python " + " ".join(sys.argv),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        **stamp(),
         "engine": given.engine,
         "n": given.n,
         "rows_per_shard": given.rows_per_shard,

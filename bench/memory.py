@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from stamp import stamp
 
 if TYPE_CHECKING:
     from synthgen.engines.protocol import Completion, Request
@@ -140,9 +141,7 @@ def main() -> None:
     spread = max(peaks) / min(peaks) - 1
     print(f"largest peak over smallest: +{spread:.1%}")
     content = {
-        "command": "python " + " ".join(sys.argv),
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        **stamp(),
         "distinct": given.distinct,
         "rows_per_shard": given.rows_per_shard,
         "runs": rows,

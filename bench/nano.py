@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, Field
+from stamp import stamp
 
 from synthgen import stats
 from synthgen.engines import choose, open_engine
@@ -110,7 +111,7 @@ def main() -> None:
             )
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        options.json.write_text(json.dumps(stamp() | found, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -10,16 +10,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import signal
 import tempfile
 import time
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
 import psutil
+from stamp import stamp
 
 from synthgen import Recipe
 from synthgen.files import sha256
@@ -77,9 +75,7 @@ def main() -> None:
         ray_s = time.monotonic() - began
         ids = there.to_polars()["_id"]
         result = {
-            "command": f"python bench/ray_workers.py --n {asked.n} --workers {asked.workers}",
-            "date": date.today().isoformat(),
-            "machine": f"{os.cpu_count()} cores, shared and busy; Python {platform.python_version()}, Ray {version('ray')}",
+            **stamp(),
             "n": asked.n,
             "workers": asked.workers,
             "workers_killed": killer.n_killed,

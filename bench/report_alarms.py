@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import stamp
 from scipy.stats import binomtest
 
 from synthgen.report.facts import compute
@@ -114,6 +115,7 @@ def main() -> None:
     ):
         hits = sum(alarms(measured(make(), seed=i))[family] for i in range(n_wrong))
         lines.append(f"| {name} | {family} | {hits} of {n_wrong} |")
+    lines += ["", stamp.line()]
     print("\n".join(lines))
     Path("bench/results").mkdir(exist_ok=True)
     Path("bench/results/report_alarms.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

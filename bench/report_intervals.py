@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import stamp
 
 from synthgen import intervals
 
@@ -80,6 +81,7 @@ def main() -> None:
         "a long tail from one without, and the estimate may lie far below. Sample coverage has a score interval, nominally 95 %, and is poorer where fewer than "
         "about five values were seen once; fewest values is a lower bound, nominally 97.5 %.",
     ]
+    lines += ["", stamp.line()]
     Path("bench/results").mkdir(exist_ok=True)
     Path("bench/results/report_intervals.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

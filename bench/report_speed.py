@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import stamp
 
 
 def write(path: Path, n: int) -> None:
@@ -45,7 +46,7 @@ def main() -> None:
         sys.exit(f"report failed with status {status}")
     text = (
         f"`python bench/report_speed.py {n}`: {n:,} rows, 8 columns: {elapsed:.1f} s "
-        f"({usage.ru_utime + usage.ru_stime:.1f} s of CPU), peak memory {usage.ru_maxrss / 2**20:.2f} GiB\n"
+        f"({usage.ru_utime + usage.ru_stime:.1f} s of CPU), peak memory {usage.ru_maxrss / 2**20:.2f} GiB\n\n{stamp.line()}\n"
     )
     print(text)
     Path("bench/results").mkdir(exist_ok=True)
