@@ -16,6 +16,24 @@ class Weekday(BaseModel):
     day: Literal["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
 
 
+class MonthDay(BaseModel):
+    """A day of the year, such as June 14."""
+
+    date: str = Field(max_length=40)
+
+
+class Number(BaseModel):
+    """A whole number."""
+
+    number: int
+
+
+class Occupation(BaseModel):
+    """What somebody does for a living."""
+
+    occupation: str = Field(max_length=60)
+
+
 class Fruit(BaseModel):
     """A fruit."""
 

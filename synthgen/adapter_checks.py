@@ -10,6 +10,9 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from synthgen.adapters import CONFIG, MANIFEST, PROMPT_TEXT
+from synthgen.conditionals import is_table
+from synthgen.elicit.checks import check_method
 from synthgen.recipe import BASE, TABLE_SUFFIXES, AdapterSpec, PromptSpec, Recipe, TaskSpec
 from synthgen.recipe_findings import EXPECTED, attempt, suggestion, unknown_field, written
 from synthgen.recipe_tasks import message, own_task, task_schema, task_words
@@ -54,13 +57,18 @@ def check_adapter(
             document.problem(
                 (*at, key), "stands beside `prompts`; move it into the prompt that it belongs to"
             )
+    if not check_method(document, at, spec, recipe):
+        return
     if spec.steps is not None and spec.stop.steps is not None:
         document.problem((*at, "stop", "steps"), "stands beside the adapter's own `steps`; keep one of them")
+    _check_stop(document, (*at, "stop"), spec)
     if spec.stop.gamma is not None and spec.fresh:
         document.problem(
             (*at, "stop", "gamma"),
             "needs a fixed list of targets, but fresh is true; remove one, or stop by kl, patience or steps",
         )
+    if spec.after is not None:
+        _check_after(document, (*at, "after"), name, spec, recipe)
     if schema is None:
         return
     places: list[KeyPath] = (
@@ -77,9 +85,25 @@ def check_adapter(
         elif text is not None:
             known[text] = place
         if not document.is_faulty(at):
-            _check_kl(document, (*at, "stop", "kl"), name, i, task, recipe)
+            _check_kl(document, (*at, "stop"), name, i, task, recipe)
+    if not document.is_faulty(at):
+        _check_tolerance(document, (*at, "stop", "tolerance"), name, recipe)
     if not document.is_faulty(at) and spec.scope == "record" and name in dict(recipe.mix):
         _check_scope(document, (*at, "scope"), name, recipe)
+
+
+def _check_after(document: Document, path: KeyPath, name: str, spec: AdapterSpec, recipe: Recipe) -> None:
+    """It starts from the weights of an adapter that is there by then, and of the same shape."""
+    above = list(recipe.adapters)[: list(recipe.adapters).index(name)]
+    if spec.after not in above:
+        document.problem(
+            path, f"{spec.after!r} is no adapter above this one; {suggestion(str(spec.after), above)}"
+        )
+        return
+    first = recipe.adapters[spec.after]
+    shape, of_first = (spec.rank, spec.alpha), (first.rank, first.alpha)
+    if first.use is None and shape != of_first:
+        document.problem(path, f"{spec.after!r} has another rank or alpha; give both the same")
 
 
 def _check_task(document: Document, at: KeyPath, name: str, number: int, recipe: Recipe) -> str | None:
@@ -95,9 +119,9 @@ def _check_task(document: Document, at: KeyPath, name: str, number: int, recipe:
     schema = attempt(document, (*at, "schema"), lambda: task_schema(recipe, task))
     if schema is None:
         return None
-    is_sound = _check_fields(document, (*at, "fields"), task, schema)
-    is_sound &= _check_closed(document, at, task, schema)
-    is_sound &= _check_marginals(document, (*at, "targets"), task, schema)
+    is_sound = check_fields(document, (*at, "fields"), task, schema)
+    is_sound &= check_closed(document, at, task, schema)
+    is_sound &= check_marginals(document, (*at, "targets"), task, schema)
     if is_sound:
         _check_targets(document, (*at, "targets"), name, number, recipe)
     return message(schema, task_words(recipe, task))
@@ -106,17 +130,47 @@ def _check_task(document: Document, at: KeyPath, name: str, number: int, recipe:
 def _check_kl(
     document: Document, path: KeyPath, name: str, number: int, task: TaskSpec, recipe: Recipe
 ) -> None:
-    """To stop by KL it must be known: no table is read here, and none is drawn afresh."""
+    """To stop by KL or tolerance it must be known: no table is read here, and none is drawn afresh."""
     spec = recipe.adapters[name]
-    if spec.stop.kl is None or (isinstance(task.targets, str) and task.targets.endswith(TABLE_SUFFIXES)):
+    keys = [key for key in ("kl", "tolerance") if getattr(spec.stop, key) is not None]
+    if not keys or (isinstance(task.targets, str) and task.targets.endswith(TABLE_SUFFIXES)):
         return
     source = recipe.targets_of(name, number)
-    if spec.tuning_config().is_fresh(source.fresh) and not source.closed:
+    if spec.tuning_config().is_fresh(source.fresh) and not source.declared.names:
         document.problem(
-            path,
+            (*path, keys[0]),
             "other tuples come at every step and none of their fields is in `closed`: no KL is known to stop by; "
             "declare a field there, or stop by patience or steps",
         )
+
+
+def _check_stop(document: Document, path: KeyPath, spec: AdapterSpec) -> None:
+    """Ways to stop that the method knows, and that do not contradict each other."""
+    stop = spec.stop
+    foreign = {"sft": ("gamma", "kl", "tolerance"), "hard-prompt": ("tolerance", "tokens", "seconds")}
+    for key in foreign.get(spec.method, ()):
+        if getattr(stop, key) is not None:
+            ways = "steps, tokens, seconds or patience" if spec.method == "sft" else "kl or steps"
+            document.problem((*path, key), f"means nothing to `method: {spec.method}`; stop by {ways}")
+    for key in ("patience", "tokens", "seconds"):
+        if stop.tolerance is not None and getattr(stop, key) is not None:
+            document.problem(
+                (*path, key), "stands beside `tolerance`, which decides how long to go on; keep one of them"
+            )
+
+
+def _check_tolerance(document: Document, path: KeyPath, name: str, recipe: Recipe) -> None:
+    """Fields that have a tolerance of their own are tuned on."""
+    spec = recipe.adapters[name]
+    if not isinstance(spec.stop.tolerance, dict) or any(
+        isinstance(task.targets, str) and task.targets.endswith(TABLE_SUFFIXES) for task in spec.tasks
+    ):
+        return
+    known = [field for i in range(len(spec.tasks)) for field in recipe.targets_of(name, i).fields]
+    for field in spec.stop.tolerance:
+        if field not in known:
+            text = f"{field!r} is no field that is tuned; {suggestion(field, known)}"
+            document.problem((*path, field), text)
 
 
 def _check_scope(document: Document, path: KeyPath, name: str, recipe: Recipe) -> None:
@@ -132,12 +186,13 @@ def _check_folder(document: Document, path: KeyPath, folder: Path) -> None:
     if not folder.is_dir():
         document.problem(path, f"{folder}: no such folder; `synthgen adapters list` shows what there is")
         return
-    for file in ("adapter_config.json", "manifest.json"):
+    config = PROMPT_TEXT if (folder / PROMPT_TEXT).is_file() else CONFIG  # a hard prompt has no PEFT files
+    for file in (config, MANIFEST):
         if not (folder / file).is_file():
             document.problem(path, f"{folder}: no {file}; expected an adapter that `synthgen tune` wrote")
 
 
-def _check_fields(document: Document, path: KeyPath, spec: TaskSpec, schema: RecordSchema) -> bool:
+def check_fields(document: Document, path: KeyPath, spec: TaskSpec, schema: RecordSchema) -> bool:
     """Known, once each, and the schema's first ones in its order."""
     if spec.fields is None or document.is_faulty(path):
         return not document.is_faulty(path)
@@ -155,7 +210,8 @@ def _check_fields(document: Document, path: KeyPath, spec: TaskSpec, schema: Rec
     return len(document.problems) == before
 
 
-def _check_closed(document: Document, at: KeyPath, spec: TaskSpec, schema: RecordSchema) -> bool:
+def check_closed(document: Document, at: KeyPath, spec: TaskSpec, schema: RecordSchema) -> bool:
+    """Known fields among those tuned, with probabilities that add up to 1."""
     before = len(document.problems)
     path = (*at, "closed")
     if spec.closed and isinstance(spec.targets, dict):
@@ -172,13 +228,18 @@ def _check_closed(document: Document, at: KeyPath, spec: TaskSpec, schema: Recor
             document.problem(
                 here, f"{name!r} is not among the tuned fields [{', '.join(fields)}]; add it there"
             )
-        _check_weights(document, here, weights, schema.field(name))
-        if not math.isclose(total := sum(weights.values()), 1, abs_tol=1e-6) and not document.is_faulty(here):
-            document.problem(here, f"found probabilities that add up to {total:.6g}; expected 1")
+        if not is_table(weights):
+            numbers = {value: weight for value, weight in weights.items() if isinstance(weight, int | float)}
+            _check_weights(document, here, numbers, schema.field(name))
+            total = sum(numbers.values())
+            if not math.isclose(total, 1, abs_tol=1e-6) and not document.is_faulty(here):
+                document.problem(here, f"found probabilities that add up to {total:.6g}; expected 1")
+    if len(document.problems) == before:
+        _check_tables(document, path, spec.closed, schema, tuple(fields))
     return len(document.problems) == before
 
 
-def _check_marginals(document: Document, path: KeyPath, spec: TaskSpec, schema: RecordSchema) -> bool:
+def check_marginals(document: Document, path: KeyPath, spec: TaskSpec, schema: RecordSchema) -> bool:
     """Plain weights by value are looked at here, value by value; other forms by the targets themselves."""
     before = len(document.problems)
     if not isinstance(spec.targets, dict):
@@ -191,15 +252,39 @@ def _check_marginals(document: Document, path: KeyPath, spec: TaskSpec, schema: 
             unknown_field(document, here, name, schema, derived=False)
         elif isinstance(weights, dict) and weights and all(_is_number(w) for w in weights.values()):
             _check_weights(document, here, weights, schema.field(name))
+    names = tuple(name for name in schema.names if name in spec.targets)
     if len(document.problems) == before and not document.is_faulty((*path[:-1], "fields")):
-        names = tuple(name for name in schema.names if name in spec.targets)
         wanted = schema.names[: len(names)] if spec.fields is None else tuple(spec.fields)
         if names != wanted:
             document.problem(
                 path,
                 f"found marginals of [{', '.join(names)}]; expected the leading fields [{', '.join(wanted)}]",
             )
+    if len(document.problems) == before:
+        _check_tables(document, path, spec.targets, schema, names)
     return len(document.problems) == before
+
+
+def _check_tables(
+    document: Document,
+    path: KeyPath,
+    forms: Mapping[str, object],
+    schema: RecordSchema,
+    names: tuple[str, ...],
+) -> None:
+    """Tables of one field given another: parents before their children, a row for each of the parent's values."""
+    from synthgen.declared import read_forms, wrong_sum
+    from synthgen.target_rows import RowReader
+
+    tables = {name: form for name, form in forms.items() if is_table(form)}
+    if not tables:
+        return
+    faults = read_forms(RowReader("", schema, names), forms)[1]
+    for name, form in tables.items():
+        if name in faults:
+            document.problem((*path, name), faults[name].removeprefix(f"field {name!r}: "))
+        elif path[-1] == "closed" and (finding := wrong_sum(form)):
+            document.problem((*path, name), finding)
 
 
 def _is_number(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""An adapter's folder: PEFT files, a manifest that says what it fits, and a card.
+"""An adapter's folder: PEFT files (or a hard prompt's text), a manifest that says what it fits, and a card.
 
 Stands between `tuning` and the engines; loads no torch. An adapter is used only where `verify` finds that it
 was made for this base model and prompt; weights come as safetensors alone, so loading one never runs code.
@@ -22,8 +22,16 @@ from synthgen.tuning_config import Scope, TuningConfig, TuningTask, task_facts
 MANIFEST = "manifest.json"
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
+PROMPT_TEXT = "prompt.txt"  # a hard prompt has no weights: the message with the words that were found
 UNSAFE_SUFFIXES = {".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".py"}
 LIBRARIES = ("torch", "transformers", "peft", "numpy")
+
+Kind = Literal["lora", "soft-prompt", "hard-prompt"]
+_NAMES: dict[Kind, tuple[str, str]] = {  # kind → what the card calls it, and its tag
+    "lora": ("A LoRA adapter", "lora"),
+    "soft-prompt": ("A soft prompt", "prompt-tuning"),
+    "hard-prompt": ("A hard prompt", "prompt"),
+}
 
 
 class TunedPrompt(BaseModel):
@@ -43,6 +51,18 @@ class TunedPrompt(BaseModel):
     after: dict[str, Any]
 
 
+class Prompting(BaseModel):
+    """What a soft or hard prompt adds to the prompt that it was found for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    n_tokens: int  # virtual tokens, or tokens of the words
+    n_after: int | None = None  # soft: the prompt's tokens behind them; None: all, a prefix
+    template: str = ""  # hard: where the words stand around the message
+    text: str = ""  # hard: the words
+    ids: tuple[int, ...] = ()  # hard: their tokens
+
+
 class AdapterManifest(BaseModel):
     """What an adapter was made from, and how well it did."""
 
@@ -50,17 +70,19 @@ class AdapterManifest(BaseModel):
 
     format: Literal[2] = 2
     name: str
+    kind: Kind = "lora"
     scope: Scope
     model: str  # the base model as the recipe names it
     model_fingerprint: str
-    rank: int
+    rank: int  # 0, like alpha, of a prompt
     alpha: float
     modules: tuple[str, ...]  # the linear layers it changes
+    prompting: Prompting | None = None  # None: a LoRA adapter
     prompts: tuple[TunedPrompt, ...]
     tuning_fingerprint: str
     settings: dict[str, Any]
     result: dict[str, Any]  # steps, stopped_by, … (TuningResult.summary)
-    weights_sha256: str
+    weights_sha256: str  # of a hard prompt: its text's
     synthgen: str
     libraries: dict[str, str]
 
@@ -130,13 +152,26 @@ def load_manifest(folder: Path) -> AdapterManifest:
         place = ".".join(map(str, first["loc"])) or "the file"
         raise AdapterError(f"{path}: {place}: {first['msg']}; tune the adapter again") from None
     check_name(manifest.name)
-    if (digest := weights_sha256(folder)) != manifest.weights_sha256:
+    is_text = manifest.kind == "hard-prompt"
+    digest = _text_sha256(folder) if is_text else weights_sha256(folder)
+    if digest != manifest.weights_sha256:
+        file, what = (PROMPT_TEXT, "words") if is_text else (WEIGHTS, "weights")
         raise AdapterError(
-            f"{folder / WEIGHTS}: sha256 is {digest[:12]}…, the manifest says "
-            f"{manifest.weights_sha256[:12]}…; the weights were changed: tune again, or restore them"
+            f"{folder / file}: sha256 is {digest[:12]}…, the manifest says "
+            f"{manifest.weights_sha256[:12]}…; the {what} were changed: tune again, or restore them"
         )
-    _check_peft(folder / CONFIG, manifest)
+    if manifest.kind != "hard-prompt":
+        _check_peft(folder / CONFIG, manifest)
     return manifest
+
+
+def _text_sha256(folder: Path) -> str:
+    try:
+        return hashlib.sha256((folder / PROMPT_TEXT).read_bytes()).hexdigest()
+    except OSError:
+        raise AdapterError(
+            f"{folder}: no {PROMPT_TEXT}; expected a hard prompt as synthgen wrote it"
+        ) from None
 
 
 def _check_peft(path: Path, manifest: AdapterManifest) -> None:
@@ -146,7 +181,11 @@ def _check_peft(path: Path, manifest: AdapterManifest) -> None:
         raise AdapterError(f"{path}: not readable as JSON ({error}); tune the adapter again") from None
     if not isinstance(config, dict):
         raise AdapterError(f"{path}: found {type(config).__name__}, expected keys; tune the adapter again")
-    expected = {"peft_type": "LORA", "r": manifest.rank, "lora_alpha": manifest.alpha}
+    expected: dict[str, object]
+    if manifest.prompting is not None:
+        expected = {"peft_type": "PROMPT_TUNING", "num_virtual_tokens": manifest.prompting.n_tokens}
+    else:
+        expected = {"peft_type": "LORA", "r": manifest.rank, "lora_alpha": manifest.alpha}
     for key, wanted in expected.items():
         if config.get(key) != wanted:
             raise AdapterError(
@@ -214,14 +253,19 @@ def _changed(place: str, old: Mapping[str, object], new: Mapping[str, object]) -
 
 def card(manifest: AdapterManifest) -> str:
     """A model card in Markdown: what it is for, how it was made, its figures before and after."""
+    name, tag = _NAMES[manifest.kind]
+    if manifest.prompting is None:
+        size = f"rank {manifest.rank}, alpha {manifest.alpha:g}"
+    else:
+        size = f"{manifest.prompting.n_tokens} tokens"
     lines = [
         "---",
-        "library_name: peft",
-        "tags: [lora, synthetic-data, synthgen]",
+        *(["library_name: peft"] if manifest.kind != "hard-prompt" else []),
+        f"tags: [{tag}, synthetic-data, synthgen]",
         "---",
         f"# {manifest.name}",
         "",
-        f"A LoRA adapter (rank {manifest.rank}, alpha {manifest.alpha:g}) for `{manifest.model}` "
+        f"{name} ({size}) for `{manifest.model}` "
         f"(fingerprint `{manifest.model_fingerprint}`), made by synthgen {manifest.synthgen}. It moves the "
         "distribution of the model's answers towards a declared one; "
         + (

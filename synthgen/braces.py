@@ -20,7 +20,10 @@ from unicodedata import normalize
 
 from synthgen.schema import FieldSpec, RecordSchema, text_of
 
-Reason = Literal["missing_field", "extra_field", "nested_brace", "empty_value", "truncated"]
+Reason = Literal[
+    "missing_field", "extra_field", "nested_brace", "empty_value", "truncated",
+    "missing_candidate", "extra_candidate", "missing_probability", "wrong_probability", "missing_seed",  # styles.py
+]  # fmt: skip
 
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "„": "“", "`": "`"}
 _OPENING = "".join(_QUOTES)
@@ -124,6 +127,15 @@ def convert(schema: RecordSchema, strings: Sequence[str]) -> dict[str, object]:
     for field, text in zip(schema.fields, strings, strict=False):
         values[field.key or field.name] = convert_value(field, text)
     return values
+
+
+def is_verbatim(field: FieldSpec) -> bool:
+    """Whether `convert_value` leaves every text of the field as it is."""
+    return (
+        not field.optional
+        and field.kind not in ("date", "datetime")
+        and all(type(value) is str and value == text for text, value in field.by_text.items())
+    )
 
 
 def convert_value(field: FieldSpec, text: str) -> object:

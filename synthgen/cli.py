@@ -318,8 +318,11 @@ def preview(
         progress.close()
     if not terminal.is_json:
         from synthgen.display import print_preview
+        from synthgen.summary import time_estimate
 
-        print_preview(outcomes, terminal.console())
+        n_told = 10_000
+        estimate = None if base else time_estimate(loaded, n_told, engine)
+        print_preview(outcomes, terminal.console(), None if estimate is None else (n_told, estimate))
     from dataclasses import asdict
 
     terminal.result({"answers": [asdict(outcome) for outcome in outcomes]})
@@ -413,6 +416,235 @@ def report(
     terminal.result(facts.to_dict())
 
 
+@main.command(epilog=epilog("synthgen compare recipes/bios.yaml --n 1000 --other recipes/diffuse.yaml"))
+@recipe_file
+@click.option(
+    "--n", type=click.IntRange(min=100), default=1000, show_default=True, help="Records of each way."
+)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Default: data/compare-RECIPE.")
+@click.option(
+    "--other",
+    "other_file",
+    type=click.Path(path_type=Path),
+    help="A recipe whose adapter was tuned on other tasks.",
+)
+@click.option("--only", help="Some ways, by name, separated by commas; --only help lists them.")
+@engine_option
+@seed_option
+@talking
+@click.pass_obj
+def compare(
+    terminal: Terminal,
+    recipe_file: Path,
+    n: int,
+    out: Path | None,
+    other_file: Path | None,
+    only: str | None,
+    engine: str | None,
+    seed: int | None,
+) -> None:
+    """Make the same records in every way there is, and set distance, variety and cost side by side.
+
+    Base model at several temperatures, min-p, typical sampling; prompts that ask for variety; values drawn
+    outside the model; hard-target fine-tuning; tuning on other tasks, on the recipe's own tuples, with quotas.
+    """
+    loaded = load(recipe_file, seed)
+    other = None if other_file is None else load(other_file, None)
+    from synthgen.rivals import chosen, other_adapter, rivals
+
+    ways = rivals(loaded, None if other is None else other_adapter(other))
+    if only == "help":
+        for way in ways:
+            click.echo(f"{way.name:16} {way.label}")
+        return
+    from synthgen import compare as comparison
+    from synthgen.compare_page import render
+
+    wanted = chosen(ways, only.split(",") if only else ())
+    progress = terminal.progress()
+    try:
+        folder = out or loaded.base.parent / "data" / f"compare-{loaded.name}"
+        outcomes = comparison.compare(wanted, n, folder, engine=engine, progress=progress)
+    finally:
+        progress.close()
+    if not terminal.is_json:
+        render(outcomes, n, terminal.console())
+        click.echo(f"page: {folder / 'compare.md'}")
+    terminal.result(comparison.summary(outcomes, n, folder))
+
+
+@main.command(epilog=epilog("synthgen elicit nano --target die.yaml --kind soft --out adapters/die-soft"))
+@click.argument("model", metavar="[MODEL]", default="nano")
+@click.option(
+    "--target", "target_file", type=click.Path(path_type=Path), help="YAML or JSON: answer → probability."
+)
+@click.option(
+    "--recipe",
+    "recipe_file",
+    type=click.Path(path_type=Path),
+    help="Its own prompt, target and model instead.",
+)
+@click.option(
+    "--adapter", metavar="NAME", help="Of the recipe: whose targets; default: the first that has some."
+)
+@click.option("--kind", type=click.Choice(["soft", "hard"]), default="soft", show_default=True)
+@click.option("--prompt", "message", default="", help="The user's message that the prompt is added to.")
+@click.option("--next-token", is_flag=True, help="Answers are single tokens, and what follows is left open.")
+@click.option("--n", type=click.IntRange(min=1), help="Tokens of the prompt: virtual ones, or of words.")
+@click.option(
+    "--position", type=click.Choice(["prefix", "infix"]), help="Soft: where the virtual tokens stand."
+)
+@click.option("--template", help="Hard: such as '{prompt}\\n{found}', around the message and the words.")
+@click.option("--readable", is_flag=True, default=None, help="Hard: words of letters only.")
+@click.option("--steps", type=click.IntRange(min=1))
+@click.option("--restarts", type=click.IntRange(min=1))
+@click.option(
+    "--lr", type=click.FloatRange(min=0, min_open=True), help="Soft: in units of the embeddings' size."
+)
+@click.option("--kl", type=click.FloatRange(min=0, min_open=True), help="Stop at this distance, in nats.")
+@click.option("--seed", type=click.IntRange(min=0), default=0)
+@click.option(
+    "--engine",
+    type=click.Choice(["auto", "vllm", "transformers", "fake"]),
+    help="Measure it again as served.",
+)
+@click.option("--out", type=Folder(file_okay=False, path_type=Path), help="Default: adapters/TARGET-KIND.")
+@talking
+@click.pass_obj
+def elicit(
+    terminal: Terminal,
+    /,
+    model: str,
+    target_file: Path | None,
+    recipe_file: Path | None,
+    adapter: str | None,
+    kind: Literal["soft", "hard"],
+    message: str,
+    next_token: bool,
+    n: int | None,
+    seed: int,
+    engine: str | None,
+    out: Path | None,
+    **said: Any,
+) -> None:
+    """Find the prompt that brings a model's answers nearest to a distribution; no weight of the model changes.
+
+    Soft: trained embeddings, saved in PEFT's format. Hard: words, found by their gradient, saved as text.
+    """
+    from synthgen.elicit import finding
+
+    method: Literal["soft-prompt", "hard-prompt"] = "soft-prompt" if kind == "soft" else "hard-prompt"
+    said["n_virtual" if kind == "soft" else "n_tokens"] = n
+    progress = terminal.progress()
+    try:
+        if recipe_file is not None:
+            loaded = load(recipe_file, seed or None)
+            found = finding.elicit_recipe(loaded, adapter, method, said, out, progress)
+        else:
+            folder = out or finding.default_folder(target_file, method)
+            config = finding.search_config(method, said, seed)
+            ways: Any = {"message": message, "next_token": next_token, "engine": engine}
+            found = finding.elicit_file(model, target_file, method, config, folder, progress, **ways)
+    finally:
+        progress.close()
+    if not terminal.is_json:
+        from synthgen.display import print_elicited
+
+        print_elicited(found, terminal.console())
+    terminal.result(found.to_json())
+
+
+@main.command(epilog=epilog("synthgen probe nano --recipe recipes/bios.yaml --out data/probe/nano"))
+@click.argument("model", metavar="[MODEL]", required=False)
+@click.option(
+    "--recipe",
+    "recipe_file",
+    type=click.Path(path_type=Path),
+    help="Probe its own fields too; MODEL may be left out.",
+)
+@click.option(
+    "--adapter",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Probe the model with this tuned adapter.",
+)
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="FAMILY/SIZE/KIND",
+    help="Instead of the standard ones: zipf/20/words.",
+)
+@click.option(
+    "--declare", multiple=True, metavar="VALUE=P,...", help="A distribution of your own: a=0.7,b=0.3."
+)
+@click.option("--draws", type=click.IntRange(2, 200), default=32, show_default=True, help="Draws of a list.")
+@click.option(
+    "--lists", type=click.IntRange(min=1), default=2, show_default=True, help="Per task and wording."
+)
+@click.option("--wordings", type=click.IntRange(1, 4), default=4, show_default=True, help="Of every task.")
+@click.option(
+    "--out",
+    type=Folder(file_okay=False, path_type=Path),
+    help="For probe.json and probe.html; default: data/probe/NAME.",
+)
+@click.option(
+    "--plain", is_flag=True, help="For logs: no colour, no blocks; the default where stdout is no terminal."
+)
+@engine_option
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of draws and simulations."
+)
+@talking
+@click.pass_obj
+def probe(
+    terminal: Terminal,
+    model: str | None,
+    recipe_file: Path | None,
+    adapter: Path | None,
+    tasks: tuple[str, ...],
+    declare: tuple[str, ...],
+    draws: int,
+    lists: int,
+    wordings: int,
+    out: Path | None,
+    plain: bool,
+    engine: str | None,
+    seed: int,
+) -> None:
+    """Find out what kind of sampler a model is: does it follow a distribution that its prompt states?
+
+    Reads the model's own probabilities at every step of long lists and of single draws, and advises what that
+    means: tune, prefill, lists or single draws, temperature.
+    """
+    loaded = None if recipe_file is None else load(recipe_file, None)
+    from synthgen.probe import run as probing
+    from synthgen.probe.tasks import battery
+
+    chosen = battery(tasks, declare)
+    progress = terminal.progress()
+    try:
+        settings = probing.Settings(draws, lists, wordings, seed=seed)
+        folder = out or probing.default_folder(model, loaded, adapter)
+        facts = probing.run_probe(
+            model,
+            loaded,
+            adapter,
+            tasks=chosen,
+            settings=settings,
+            engine=engine,
+            out=folder,
+            progress=progress,
+        )
+    finally:
+        progress.close()
+    if not terminal.is_json:
+        from synthgen.probe.terminal import render
+
+        render(facts, terminal.console(), plain or not sys.stdout.isatty())
+        click.echo(f"page: {folder / 'probe.html'}")
+    terminal.result(facts.summary() | {"out": str(folder)})
+
+
 @main.group(epilog=epilog("synthgen adapters list"))
 def adapters() -> None:
     """List tuned adapters, or show one."""
@@ -455,6 +687,105 @@ def show_adapter(terminal: Terminal, folder: Path) -> None:
 
         print_manifest(manifest, terminal.console())
     terminal.result(manifest.model_dump(mode="json"))
+
+
+@main.group(epilog=epilog("synthgen bench paper --only 1,3"), invoke_without_command=True)
+@click.pass_context
+def bench(ctx: click.Context) -> None:
+    """Run a measurement and write its results page; alone, list the measurements."""
+    if ctx.invoked_subcommand is None:
+        for name, command in sorted(bench.commands.items()):
+            click.echo(f"{name:<12}{command.get_short_help_str(100)}")
+
+
+@bench.command(epilog=epilog("synthgen bench paper --model recipes/paper/gemma-7b-it.yaml"))
+@click.option(
+    "--model",
+    default="nano",
+    show_default=True,
+    help="nano, or a recipe: its model and tuning settings are taken.",
+)
+@click.option("--only", metavar="1,3,…", help="These experiments alone; default: all five.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Repetitions.")
+@click.option(
+    "--n", type=click.IntRange(min=10), default=1000, show_default=True, help="Answers to each prompt."
+)
+@click.option(
+    "--out", type=click.Path(file_okay=False, path_type=Path), default="bench/results", show_default=True,
+    help="Where the page goes.",
+)  # fmt: skip
+@click.option(
+    "--work", type=click.Path(file_okay=False, path_type=Path),
+    help="Where adapters and finished cells are kept; default: data/bench/paper-MODEL.",
+)  # fmt: skip
+@click.option(
+    "--recipes", type=click.Path(file_okay=False, path_type=Path), default="recipes/paper", show_default=True,
+    help="The experiments' recipes.",
+)  # fmt: skip
+@engine_option
+@click.option(
+    "--budget", "budget_min", type=click.FloatRange(min=0), help="Stop after so many minutes; resumable."
+)
+@click.option(
+    "--lm-eval", "lm_eval", metavar="TASKS", help="Also run these tasks of lm-eval, if it is installed."
+)
+@talking
+@click.pass_obj
+def paper(
+    terminal: Terminal, /, only: str | None, engine: str | None, lm_eval: str | None, **options: Any
+) -> None:
+    """Run the five published experiments beside the published numbers, and write their page."""
+    from synthgen.bench.lab import EXPERIMENTS, Lab, Options
+    from synthgen.bench.paper import run_paper
+
+    try:
+        numbers = EXPERIMENTS if only is None else tuple(int(number) for number in only.split(","))
+    except ValueError:
+        raise RecipeError(f"--only {only}: expected numbers of experiments such as 1,3") from None
+    progress = terminal.progress()
+    tasks = tuple(lm_eval.split(",")) if lm_eval else ()
+    try:
+        page = run_paper(
+            Lab(Options(only=numbers, engine=engine or "auto", lm_eval=tasks, **options), progress)
+        )
+    finally:
+        progress.close()
+    if not terminal.is_json:
+        click.echo(f"page: {page}")
+    terminal.result({"page": str(page), "figures": str(page.with_suffix(""))})
+
+
+@bench.command("elicit", epilog=epilog("synthgen bench elicit --model nano"))
+@click.option("--model", default="nano", show_default=True, help="nano, a folder, or a Hugging Face id.")
+@click.option(
+    "--per-level", type=click.IntRange(min=2), default=6, show_default=True, help="Targets per entropy."
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="bench/results",
+    show_default=True,
+    help="Where the page goes.",
+)
+@talking
+@click.pass_obj
+def bench_elicit(terminal: Terminal, model: str, per_level: int, seed: int, out: Path) -> None:
+    """Study how near soft and hard prompts come to distributions of every kind, and write the page."""
+    from synthgen.bench.stamp import stamp
+    from synthgen.elicit.study import Plan, run_study, write_study
+
+    progress = terminal.progress()
+    try:
+        progress.stage("study", model)
+        study = run_study(model, Plan(per_level=per_level, seed=seed), progress.note)
+        written = write_study(study, out, f"elicit-{Path(model).name}", stamp())
+    finally:
+        progress.close()
+    if not terminal.is_json:
+        for path in written:
+            click.echo(str(path))
+    terminal.result({"written": [str(path) for path in written]})
 
 
 def load(path: Path, seed: int | None) -> Any:

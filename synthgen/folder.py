@@ -21,6 +21,7 @@ SUCCESS = "_SUCCESS"
 BASE_TABLE = "base.parquet"
 LOCK = ".lock"
 JOURNALS = ".work"
+MOST_NAMED = 5  # differences that a refusal lists
 OURS = (
     SUCCESS, MANIFEST, BASE_TABLE, "report.json", "report.html", "README.md",
     "_target.json", "_together.parquet", "_tuned.parquet",
@@ -52,7 +53,11 @@ def read_manifest(out: Path) -> dict[str, Any] | None:
 
 
 def new_manifest(
-    out: Path, identity: Mapping[str, object], plan: Plan, extend: bool = False
+    out: Path,
+    identity: Mapping[str, object],
+    origin: Mapping[str, object],
+    plan: Plan,
+    extend: bool = False,
 ) -> dict[str, Any]:
     """Begin a dataset in a folder that holds none, and return its manifest.
 
@@ -67,6 +72,7 @@ def new_manifest(
     remove_folder(out / JOURNALS)  # without a manifest nobody knows whose completions they are
     manifest: dict[str, Any] = {
         "identity": dict(identity),
+        "origin": dict(origin),
         "starts": list(plan.starts),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "shards": {},
@@ -162,19 +168,37 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def check_identity(out: Path, found: Mapping[str, object], wanted: Mapping[str, object]) -> None:
+def check_identity(
+    out: Path, manifest: Mapping[str, Any], wanted: Mapping[str, object], origin: Mapping[str, object]
+) -> None:
     """Refuse to mix two datasets.
 
     Raises:
-        RecipeError: naming every fingerprint that differs.
+        RecipeError: naming what of the recipe differs, as far as it is known, else every fingerprint that does.
     """
-    differing = sorted(key for key, value in wanted.items() if found.get(key) != value)
+    found = manifest["identity"]
+    differing = {key: (found.get(key), value) for key, value in wanted.items() if found.get(key) != value}
     if differing:
-        changes = ", ".join(f"{key} {found.get(key)!r} → {wanted[key]!r}" for key in differing)
+        named = list(_changes(manifest.get("origin") or origin, origin)) if "recipe" in differing else []
+        named = named or [f"{key} {old!r} → {new!r}" for key, (old, new) in sorted(differing.items())]
+        changes = ", ".join(named[:MOST_NAMED]) + (
+            f" and {len(named) - MOST_NAMED} more" if named[MOST_NAMED:] else ""
+        )
         raise RecipeError(
             f"{out}: holds a dataset made otherwise ({changes}); "
             "choose another --out, or pass --overwrite to replace it"
         )
+
+
+def _changes(old: object, new: object, place: str = "") -> Iterator[str]:
+    """What differs between two recipes' facts, leaf by leaf: `generate.temperature 1.0 → 0.9`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(key for key in new if key not in old)]:
+            yield from _changes(old.get(key), new.get(key), f"{place}.{key}" if place else str(key))
+    elif old != new:
+        texts = [json.dumps(value, ensure_ascii=False) for value in (old, new)]
+        is_long = max(map(len, texts)) > 60  # a hash, a table, a wording
+        yield f"{place} changed" if is_long else f"{place} {texts[0]} → {texts[1]}"
 
 
 def planned(out: Path, there: Plan, n: int, extend: bool, n_to_do: int) -> Plan:

@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import gc
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from synthgen.adapters import AdapterManifest, differences, load_manifest, save_manifest, verify
+from synthgen.elicit.config import HardConfig, SoftConfig
+from synthgen.elicit.hard_prompt import served_prompt
 from synthgen.errors import AdapterError
 from synthgen.models import model_fingerprint, resolve_model
 from synthgen.progress import Progress
 from synthgen.prompt import Prompt, Tokenizer, build_prompt
 from synthgen.recipe import PromptSpec, Recipe
 from synthgen.recipe_tasks import task_words
+from synthgen.remedy import Remedy, remedy_of
 from synthgen.schema import RecordSchema
 from synthgen.seen import ADAPTER_FILE, Seen, read_seen
 from synthgen.targets import TargetSource
 from synthgen.tokenizers import load_tokenizer
 from synthgen.tuning_config import TuningConfig, TuningTask
+
+if TYPE_CHECKING:
+    from synthgen.elicit.goal import SearchStep
+    from synthgen.tuning_log import StepLog
 
 CURVE = "curve.json"  # beside an adapter's manifest: [step, loss, optimum, KL] of every tuning step
 
@@ -37,6 +45,7 @@ class Job:
     tokenizer: Tokenizer
     prompt: Prompt  # the recipe's own, which tuning and serving share
     tasks: Mapping[str, tuple[TuningTask, ...]]  # prompts of the adapters to tune; ready-made ones have none
+    remedy: Remedy  # how its records are asked for
 
     @property
     def sources(self) -> dict[str, TargetSource]:
@@ -51,13 +60,17 @@ class Job:
 
 
 def prepare(recipe: Recipe) -> Job:
-    """Load schema, tokenizer and targets, and build every prompt."""
-    schema = recipe.record_schema()
+    """Load schema, tokenizer and targets, and build every prompt.
+
+    Raises:
+        RecipeError: something that the recipe names does not fit.
+    """
+    schema, remedy = recipe.record_schema(), remedy_of(recipe)
     model = resolve_model(recipe.model)
     tokenizer = load_tokenizer(model)
     prompt = _prompt(schema, tokenizer, recipe.prompt)
     tasks = {name: _tasks(recipe, name, tokenizer) for name, spec in recipe.adapters.items() if spec.tasks}
-    return Job(recipe, schema, model, tokenizer, prompt, tasks)
+    return Job(recipe, schema, model, tokenizer, prompt, tasks, remedy)
 
 
 def _prompt(schema: RecordSchema, tokenizer: Tokenizer, words: PromptSpec | None) -> Prompt:
@@ -84,21 +97,27 @@ def ready_adapters(job: Job, progress: Progress) -> dict[str, tuple[Path, Adapte
     """
     ready = {}
     model, served = model_fingerprint(job.model), dict(job.recipe.mix)
+    asks = job.prompt.fingerprint if not job.remedy.changes_prompt else f"reworded ({job.remedy.wording})"
     for name, spec in job.recipe.adapters.items():
+        folder = _folder(job, name)
         if spec.use is not None:
-            folder = Path(spec.use)
             manifest = load_manifest(folder)
             progress.note(f"adapter {name}: taken from {folder}")
         else:
-            folder = job.recipe.adapters_dir / f"{job.recipe.name}-{name}"
-            manifest = _tuned(job, name, folder, progress)
-        verify(manifest, model, job.prompt.fingerprint if name in served else None)
+            manifest = tuned_adapter(job, name, folder, progress)
+        verify(manifest, model, asks if name in served else None)
         ready[name] = folder, manifest
     return ready
 
 
-def _tuned(job: Job, name: str, folder: Path, progress: Progress) -> AdapterManifest:
-    """The adapter in `folder`, tuned now unless it is there already."""
+def _folder(job: Job, name: str) -> Path:
+    """Where an adapter is, or will be."""
+    ready = job.recipe.adapters[name].use
+    return Path(ready) if ready is not None else job.recipe.adapters_dir / f"{job.recipe.name}-{name}"
+
+
+def tuned_adapter(job: Job, name: str, folder: Path, progress: Progress) -> AdapterManifest:
+    """The adapter in `folder`, tuned (or, if it is a prompt, found) now unless it is there already."""
     reused = _reusable(job, name, folder)
     if isinstance(reused, str):
         progress.stage("tune", f"{name}: {reused}")
@@ -126,19 +145,25 @@ def _reusable(job: Job, name: str, folder: Path) -> AdapterManifest | str:
 
 
 def _tuning_config(job: Job, name: str) -> TuningConfig:
-    config = job.recipe.adapters[name].tuning_config(job.recipe.seed)
-    return replace(config, max_new_tokens=job.recipe.generate.max_tokens)
+    spec = job.recipe.adapters[name]
+    config = spec.tuning_config(job.recipe.seed)
+    start = None if spec.after is None else str(_folder(job, spec.after))
+    return replace(config, max_new_tokens=job.recipe.generate.max_tokens, start=start)
 
 
 def _tune(job: Job, name: str, folder: Path, progress: Progress) -> None:
-    from synthgen.tuning import tune
+    config, scope = _tuning_config(job, name), job.recipe.adapters[name].scope
+    what = (folder, progress.tuning_step, scope, job.recipe.model)
+    steps: Sequence[StepLog | SearchStep]
+    if isinstance(config, SoftConfig | HardConfig):
+        from synthgen.elicit.adapter import find_prompt
 
-    scope = job.recipe.adapters[name].scope
-    result = tune(
-        job.model, job.tasks[name], _tuning_config(job, name), folder, progress.tuning_step, scope,
-        model_name=job.recipe.model,
-    )  # fmt: skip
-    curve = [[log.step, log.loss, log.optimum, log.kl] for log in result.losses]
+        steps = find_prompt(job.model, job.tasks[name], config, *what)
+    else:
+        from synthgen.tuning import tune
+
+        steps = tune(job.model, job.tasks[name], config, *what).losses
+    curve = [[log.step, log.loss, log.optimum, log.kl] for log in steps]
     (folder / CURVE).write_text(json.dumps(curve), encoding="utf-8")
     _free_gpu()
 
@@ -150,6 +175,27 @@ def _free_gpu() -> None:
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+
+
+def hard_prompts(
+    job: Job, adapters: Mapping[str, tuple[Path, AdapterManifest]]
+) -> dict[str, tuple[int, ...]]:
+    """By adapter of the mix that is a hard prompt: the token ids that it asks instead of the recipe's prompt.
+
+    Raises:
+        AdapterError: its words do not fit the prompt, or records are asked for in other words already.
+    """
+    found = {}
+    for name, (_, manifest) in adapters.items():
+        if manifest.kind == "hard-prompt" and name in dict(job.recipe.mix):
+            if job.remedy.changes_prompt or job.remedy.balance == "exact":
+                keys = job.remedy.wording or "balance: exact"
+                raise AdapterError(
+                    f"adapter {name!r}: a hard prompt is asked word for word as it was found, and {keys} asks "
+                    "otherwise; leave one of them out"
+                )
+            found[name] = served_prompt(manifest, job.prompt, job.tokenizer).ids
+    return found
 
 
 def tuned_tuples(job: Job, adapters: Mapping[str, tuple[Path, AdapterManifest]]) -> tuple[Seen, ...]:
@@ -166,6 +212,7 @@ def adapter_facts(folder: Path, manifest: AdapterManifest) -> dict[str, object]:
     """
     curve = folder / CURVE
     facts: dict[str, object] = {
+        "kind": manifest.kind,
         "rank": manifest.rank,
         "curve": json.loads(curve.read_text(encoding="utf-8")) if curve.exists() else [],
     }

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftConfig, get_peft_model, load_peft_weights, set_peft_model_state_dict
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
-from synthgen.errors import SynthgenError
+from synthgen.adapters import weights_sha256
+from synthgen.errors import AdapterError, SynthgenError
 from synthgen.models import resolve_model
 from synthgen.tuning_config import TuningConfig
 
@@ -36,9 +37,10 @@ def load_model(model_path: str, config: TuningConfig) -> Any:
 
 
 def add_lora(model: Any, config: TuningConfig) -> Any:
-    """The model with a fresh LoRA adapter on every attention and feed-forward projection, as published.
+    """The model with a LoRA adapter on every attention and feed-forward projection, as published.
 
-    Raises SynthgenError, naming the linear layers found, where the architecture has not all of them by name.
+    It is fresh, or has the weights of the adapter in `config.start`. Raises SynthgenError, naming the linear layers
+    found, where the architecture has not all of them by name; AdapterError where that adapter has another shape.
     """
     found = {name.rsplit(".", 1)[-1] for name, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
     if missing := [name for name in LINEAR_LAYERS if name not in found]:
@@ -57,7 +59,26 @@ def add_lora(model: Any, config: TuningConfig) -> Any:
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # PEFT draws A from the global generator
-        return get_peft_model(model, lora).eval()
+        tuned = get_peft_model(model, lora).eval()
+    if config.start is not None:
+        _take_weights(tuned, Path(config.start), config)
+    return tuned
+
+
+def _take_weights(model: Any, folder: Path, config: TuningConfig) -> None:
+    """Put another adapter's weights in place of the fresh ones."""
+    weights_sha256(folder)  # refuses a folder without safetensors
+    found = PeftConfig.from_pretrained(str(folder))
+    if (found.r, found.lora_alpha) != (config.rank, config.lora_alpha):
+        raise AdapterError(
+            f"adapter to start from: {folder} has rank {found.r} and alpha {found.lora_alpha:g}, the one to tune "
+            f"{config.rank} and {config.lora_alpha:g}; give both the same"
+        )
+    result = set_peft_model_state_dict(model, load_peft_weights(str(folder), device=str(model.device)))
+    if result.unexpected_keys or any("lora_" in key for key in result.missing_keys):
+        raise AdapterError(
+            f"adapter to start from: {folder} has other layers than this model; expected an adapter of the same model"
+        )
 
 
 def multiplies_in_bf16(device_type: str) -> bool:

@@ -1,4 +1,4 @@
-"""Declared distributions of one field → probabilities by value: the forms that marginals and `closed` may have.
+"""Declared distributions of one field → probabilities by value: the forms that marginals, `closed` and rows may have.
 
 {Female: 0.48, Male: 0.48}                       values with weights
 uniform                                          every value of a closed field
@@ -9,14 +9,12 @@ uniform                                          every value of a closed field
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from synthgen import braces
-from synthgen.errors import RecipeError
 from synthgen.schema import FieldSpec
-from synthgen.target_rows import RowReader, ValueReader
+from synthgen.target_rows import ValueReader
 
-LARGEST_TV = 0.06  # between a declared distribution and the values that targets really hold
 LARGEST_RANGE = 100_000  # values of `range` and `binomial`
 _FORMS = "expected `uniform`, a mapping of values to weights, {range: [a, b]} or {binomial: [n, p]}"
 
@@ -43,49 +41,6 @@ def read_marginal(reader: ValueReader, form: object) -> dict[str, float]:
             raise ValueError(f"field {field.name!r}: found the value {text!r} twice; give it one weight")
         weights[text] = _weight(field, raw, weight)
     return _normalised(field, weights)
-
-
-def read_closed(place: str, reader: RowReader, closed: Mapping[str, object]) -> dict[str, dict[str, float]]:
-    """What `closed` declares by field; RecipeError, opened by `place`, says what is wrong."""
-    found = {}
-    for name, form in closed.items():
-        if name not in reader.names:
-            raise RecipeError(f"{place}: closed: {name!r} is none of the fields {', '.join(reader.names)}")
-        if isinstance(form, Mapping) and all(isinstance(weight, (int, float)) for weight in form.values()):
-            total = math.fsum(form.values())
-            if abs(total - 1) > 1e-6:
-                raise RecipeError(
-                    f"{place}: closed: {name}: the probabilities sum to {total:.6g}; expected 1"
-                )
-        try:
-            found[name] = read_marginal(reader.readers[reader.names.index(name)], form)
-        except ValueError as error:
-            raise RecipeError(f"{place}: closed: {error}") from None
-    return found
-
-
-def check_draws(place: str, name: str, declared: dict[str, float], texts: Sequence[str]) -> None:
-    """Hold a declared distribution against values drawn; noise is allowed for, more than that is not."""
-    n = len(texts)
-    shares: dict[str, float] = {}
-    for text in texts:
-        shares[text] = shares.get(text, 0.0) + 1 / n
-    noise = 0.5 * sum(
-        math.sqrt(2 * p * (1 - p) / (math.pi * n)) for p in declared.values()
-    )  # E TV of n draws
-    compare(place, name, declared, shares, max(LARGEST_TV, 1.5 * noise))
-
-
-def compare(place: str, name: str, declared: dict[str, float], found: dict[str, float], limit: float) -> None:
-    """RecipeError naming the worst value, where two distributions are further apart than the limit."""
-    gaps = {text: found.get(text, 0.0) - declared.get(text, 0.0) for text in {*declared, *found}}
-    tv = 0.5 * math.fsum(abs(gap) for gap in gaps.values())
-    if tv > limit:
-        worst = max(sorted(gaps), key=lambda text: abs(gaps[text]))
-        raise RecipeError(
-            f"{place}: closed: {name}: declared {worst!r} with {declared.get(worst, 0.0):.3g}, but the "
-            f"tuples have {found.get(worst, 0.0):.3g} (total variation {tv:.2f}); make the two agree"
-        )
 
 
 def _numbers(

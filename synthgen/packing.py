@@ -2,12 +2,14 @@
 
 Stands between `trie` and `tuning`. A pack is one sequence, prompt ids + trie nodes; position ids follow depth
 and a 4-D mask lets a node see the prompt, its ancestors and itself. Packs of one prompt are batched, padded
-to the longest. Every pack carries the prompt, so that gradients need no bookkeeping.
+to the longest. Where a trie makes several packs the prompt is not in them: it is run once, they stand behind
+its keys and values, and their gradients gather there until one backward pass takes them through the prompt.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ import torch
 from torch import Tensor
 
 from synthgen.errors import SynthgenError
+from synthgen.shared_prompt import SharedPrompt
 from synthgen.trie import Floats, Pack, TokenTrie
 
 # Dense masks are quadratic in the pack, and every pack repeats the prompt. Measured on a random 4 M-parameter
@@ -32,16 +35,17 @@ ATTENTION_KINDS = ("full_attention", "sliding_attention")
 class PackBatch:
     """Packs of one trie, ready for the model. B packs, P prompt tokens, n node slots, r nodes read."""
 
-    ids: Tensor  # (B, P + n)
+    ids: Tensor  # (B, P + n); P is 0 where the prompt is shared
     positions: Tensor  # (B, P + n)
     nodes: Tensor  # (B, n) trie node of each slot, padding N
     ends: Tensor  # (B, n) one past the node's subtree, padding 0: seen by nobody
     n_prompt: int
     row: Tensor  # (r,) where each node is read: pack …
-    column: Tensor  # (r,) … and 0 for the prompt's last token, i + 1 for slot i
+    column: Tensor  # (r,) … and 0 for the prompt's last token, i + 1 for slot i; one less where it is shared
     token: Tensor  # (r,)
     mass: Tensor  # (r,) float32
     read: Tensor  # (r,) trie node
+    n_shared: int = 0  # tokens of a prompt that is run apart, and seen by all
 
     @property
     def n_tokens(self) -> int:
@@ -49,33 +53,41 @@ class PackBatch:
         return self.ids.numel()
 
     def mask(self, window: int | None = None) -> Tensor:
-        """(B, 1, L, L), True where a query may look; `window` as in sliding-window attention."""
+        """(B, 1, L, S + L), True where a query may look; S: the shared prompt; `window`: of sliding attention."""
         n_packs, length = self.ids.shape
-        allowed = torch.ones(length, length, dtype=torch.bool, device=self.ids.device).tril()
-        allowed = allowed.expand(n_packs, length, length).clone()
+        n_shared, first = self.n_shared, self.n_shared + self.n_prompt
+        allowed = torch.ones(length, n_shared + length, dtype=torch.bool, device=self.ids.device)
+        allowed = allowed.tril(n_shared).expand(n_packs, -1, -1).clone()
         query, key = self.nodes[:, :, None], self.nodes[:, None, :]
-        allowed[:, self.n_prompt :, self.n_prompt :] = (key <= query) & (query < self.ends[:, None, :])
+        allowed[:, self.n_prompt :, first:] = (key <= query) & (query < self.ends[:, None, :])
         if window is not None:
-            allowed &= self.positions[:, :, None] - self.positions[:, None, :] < window
+            shared = torch.arange(n_shared, device=self.ids.device).expand(n_packs, -1)
+            keys = torch.cat([shared, self.positions], 1)  # (B, S + L)
+            allowed &= self.positions[:, :, None] - keys[:, None, :] < window
         return allowed[:, None]
 
 
 def collate(
-    trie: TokenTrie, packs: Sequence[Pack], prompt_ids: Sequence[int], device: torch.device
+    trie: TokenTrie,
+    packs: Sequence[Pack],
+    prompt_ids: Sequence[int],
+    device: torch.device,
+    shared: bool = False,
 ) -> PackBatch:
-    """Batch packs of one trie under one prompt, padded on the right."""
-    n_packs, n_prompt = len(packs), len(prompt_ids)
+    """Batch packs of one trie under one prompt, padded on the right; `shared`: the prompt is run apart."""
+    n_shared = len(prompt_ids) if shared else 0
+    n_packs, n_prompt = len(packs), len(prompt_ids) - n_shared
     n_slots = max(len(pack.nodes) for pack in packs)
     ids = np.zeros((n_packs, n_prompt + n_slots), dtype=np.int64)
-    ids[:, :n_prompt] = prompt_ids
+    ids[:, :n_prompt] = prompt_ids[:n_prompt]
     positions = np.tile(np.arange(n_prompt + n_slots), (n_packs, 1))
     nodes = np.full((n_packs, n_slots), len(trie), dtype=np.int64)
     ends = np.zeros((n_packs, n_slots), dtype=np.int64)
     for i, pack in enumerate(packs):
         n = len(pack.nodes)
         ids[i, n_prompt : n_prompt + n] = trie.token[pack.nodes]
-        positions[i, n_prompt : n_prompt + n] = n_prompt + trie.depth[pack.nodes]
-        positions[i, n_prompt + n :] = n_prompt
+        positions[i, n_prompt : n_prompt + n] = len(prompt_ids) + trie.depth[pack.nodes]
+        positions[i, n_prompt + n :] = len(prompt_ids)
         nodes[i, :n], ends[i, :n] = pack.nodes, trie.end[pack.nodes]
     read = np.concatenate([pack.read for pack in packs])
 
@@ -89,10 +101,11 @@ def collate(
         ends=to(ends),
         n_prompt=n_prompt,
         row=to(np.repeat(np.arange(n_packs), [len(pack.read) for pack in packs])),
-        column=to(np.concatenate([pack.read_at for pack in packs])),
+        column=to(np.concatenate([pack.read_at for pack in packs]) - shared),
         token=to(trie.token[read]),
         mass=to(trie.mass[read].astype(np.float32)),
         read=to(read),
+        n_shared=n_shared,
     )
 
 
@@ -104,12 +117,23 @@ def batches(
     batch_tokens: int = BATCH_TOKENS,
 ) -> Iterator[PackBatch]:
     """The whole trie in batches of at most `batch_tokens` tokens (or one pack), like sizes together."""
-    packs = sorted(trie.packs(pack_nodes), key=lambda pack: -len(pack.nodes))
+    yield from _batches(trie, trie.packs(pack_nodes), prompt_ids, device, batch_tokens, shared=False)
+
+
+def _batches(
+    trie: TokenTrie,
+    packs: Sequence[Pack],
+    prompt_ids: Sequence[int],
+    device: torch.device,
+    batch_tokens: int,
+    shared: bool,
+) -> Iterator[PackBatch]:
+    packs = sorted(packs, key=lambda pack: -len(pack.nodes))
     start = 0
     while start < len(packs):
-        longest = len(prompt_ids) + len(packs[start].nodes)
-        stop = start + max(1, batch_tokens // longest)
-        yield collate(trie, packs[start:stop], prompt_ids, device)
+        longest = len(packs[start].nodes) + (0 if shared else len(prompt_ids))
+        stop = start + max(1, batch_tokens // max(1, longest))
+        yield collate(trie, packs[start:stop], prompt_ids, device, shared)
         start = stop
 
 
@@ -141,29 +165,75 @@ def attention_masks(model: Any, batch: PackBatch) -> Tensor | dict[str, Tensor]:
     return {kind: full if kind == "full_attention" else form(batch.mask(window)) for kind in sorted(kinds)}
 
 
-def pack_logits(model: Any, batch: PackBatch) -> Tensor:
-    """(B, n + 1, V) float32 logits after the prompt's last token and after every node slot."""
+def pack_logits(model: Any, batch: PackBatch, prompt: SharedPrompt | None = None) -> Tensor:
+    """(B, n + 1, V) float32 logits after the prompt's last token and after every node slot.
+
+    (B, n, V) behind a shared prompt, whose own logits it holds.
+    """
     out = model(
         input_ids=batch.ids,
         attention_mask=attention_masks(model, batch),
         position_ids=batch.positions,
-        use_cache=False,
-        logits_to_keep=batch.ids.shape[1] - batch.n_prompt + 1,
+        past_key_values=None if prompt is None else prompt.cache,
+        use_cache=prompt is not None,
+        logits_to_keep=batch.ids.shape[1] - batch.n_prompt + (prompt is None),
     )
     logits: Tensor = out.logits.float()
     return logits
 
 
-def read_log_probs(logits: Tensor, batch: PackBatch) -> Tensor:
+def read_log_probs(logits: Tensor, batch: PackBatch, prompt: SharedPrompt | None = None) -> Tensor:
     """(r,) log pθ(token | path) of the nodes the batch reads, from `pack_logits`."""
     chosen = logits[batch.row, batch.column, batch.token]
-    return chosen - logits.logsumexp(-1)[batch.row, batch.column]
+    log_probs = chosen - logits.logsumexp(-1)[batch.row, batch.column]
+    if prompt is None:
+        return log_probs
+    first = prompt.logits[0, 0].log_softmax(-1)[batch.token]
+    return torch.where(batch.column < 0, first, log_probs)
 
 
-def pack_loss(model: Any, batch: PackBatch) -> tuple[Tensor, Tensor]:
+def pack_loss(model: Any, batch: PackBatch, prompt: SharedPrompt | None = None) -> tuple[Tensor, Tensor]:
     """The batch's part of the trie loss, −Σ m(v) log pθ(v), and the (r,) log pθ(v) behind it."""
-    log_probs = read_log_probs(pack_logits(model, batch), batch)
+    log_probs = read_log_probs(pack_logits(model, batch, prompt), batch, prompt)
     return -(batch.mass * log_probs).sum(), log_probs
+
+
+def backward_trie(
+    model: Any,
+    trie: TokenTrie,
+    prompt_ids: Sequence[int],
+    scale: float = 1.0,
+    pack_nodes: int = PACK_NODES,
+    batch_tokens: int = BATCH_TOKENS,
+    autocast: AbstractContextManager[object] | None = None,
+) -> tuple[Floats, int]:
+    """Add `scale` times the gradient of the trie loss; returns (N,) log pθ(v) and the tokens evaluated.
+
+    `autocast` is entered for every forward pass.
+    """
+    autocast = autocast if autocast is not None else nullcontext()
+    with autocast:
+        prompt, parts = _plan(model, trie, prompt_ids, pack_nodes, batch_tokens)
+    values = np.zeros(len(trie))
+    n_tokens = 0 if prompt is None else prompt.n
+    for batch in parts:
+        with autocast:
+            loss, log_probs = pack_loss(model, batch, prompt)
+        (scale * loss).backward()  # type: ignore[no-untyped-call]
+        values[batch.read.cpu().numpy()] = log_probs.detach().double().cpu().numpy()
+        n_tokens += batch.n_tokens
+    if prompt is not None:
+        prompt.backward()
+    return values, n_tokens
+
+
+def _plan(
+    model: Any, trie: TokenTrie, prompt_ids: Sequence[int], pack_nodes: int, batch_tokens: int
+) -> tuple[SharedPrompt | None, Iterator[PackBatch]]:
+    """The prompt, run already, where several packs share it; and the batches of a trie."""
+    packs = trie.packs(pack_nodes)
+    prompt = SharedPrompt(model, prompt_ids) if len(packs) > 1 else None
+    return prompt, _batches(trie, packs, prompt_ids, model.device, batch_tokens, prompt is not None)
 
 
 @torch.no_grad()
@@ -176,8 +246,9 @@ def node_log_probs(
 ) -> Floats:
     """(N,) log pθ(token(v) | prompt, path to v) of every node, in nats."""
     values = np.zeros(len(trie))
-    for batch in batches(trie, prompt_ids, model.device, pack_nodes, batch_tokens):
-        _, log_probs = pack_loss(model, batch)
+    prompt, parts = _plan(model, trie, prompt_ids, pack_nodes, batch_tokens)
+    for batch in parts:
+        _, log_probs = pack_loss(model, batch, prompt)
         values[batch.read.cpu().numpy()] = log_probs.double().cpu().numpy()
     return values
 
@@ -193,14 +264,16 @@ def check_packing(model: Any, trie: TokenTrie, prompt_ids: Sequence[int], n_targ
     some = leaves[np.unique(np.linspace(0, len(leaves) - 1, n_targets).astype(int))]
     paths = [trie.path(int(leaf)) for leaf in some]
     few = TokenTrie.from_sequences([trie.token[path].tolist() for path in paths], [1.0] * len(paths))
-    packed = node_log_probs(model, few, prompt_ids)
+    half = max(1, int((~few.is_leaf).sum()) // 2)  # so that the prompt is shared in one of the two
+    packed = [node_log_probs(model, few, prompt_ids, pack_nodes) for pack_nodes in (len(few), half)]
     worst = 0.0
     for leaf in np.flatnonzero(few.is_leaf):
         path = few.path(int(leaf))
         ids = torch.tensor([[*prompt_ids, *few.token[path].tolist()]], device=model.device)
         logits = model(input_ids=ids, use_cache=False, logits_to_keep=len(path) + 1).logits.float()
         plain = logits[0, :-1].log_softmax(-1).gather(1, ids[0, len(prompt_ids) :, None])[:, 0]
-        worst = max(worst, float(np.abs(plain.double().cpu().numpy() - packed[path]).max()))
+        expected = plain.double().cpu().numpy()
+        worst = max([worst, *(float(np.abs(expected - found[path]).max()) for found in packed)])
     tolerance = 1e-3 if model.dtype == torch.float32 else 0.5
     if not worst <= tolerance:
         raise SynthgenError(

@@ -19,6 +19,7 @@ from synthgen.schema import FieldSpec, RecordSchema
 from synthgen.validation import Record, Rejection
 
 ROW_GROUP = 122_880
+_TEXT = {str, type(None)}  # what a column of strings takes as it is
 
 REJECT_SCHEMA = pl.Schema(
     {
@@ -180,7 +181,7 @@ def to_frame(records: Sequence[Record], schema: RecordSchema, adapter_column: bo
         values = [record.values[spec.name] for record in records]
         if spec.kind == "enum":
             values = [getattr(value, "value", value) for value in values]
-        if columns[spec.name] == pl.String():
+        if columns[spec.name] == pl.String() and not set(map(type, values)) <= _TEXT:
             values = [v if type(v) is str or v is None else str(v) for v in values]
         data[spec.name] = values
     if adapter_column:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 BASE = "base"  # the name of the untuned model in a mix
+N_BEFORE = 1000  # samples of the untuned model that the report compares with
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -78,6 +79,8 @@ class Plan:
 
     def adapter_of(self, record_id: int) -> str:
         """The adapter that makes a record, also when it is tried again."""
+        if len(self.mix) == 1:
+            return self.mix[0][0]
         position = math.modf(self.seed * 0.7548776662466927 + record_id * _GOLDEN)[0]
         for name, share in self.mix:
             if position < share:

@@ -50,7 +50,11 @@ def build_prompt(
 ) -> Prompt:
     """The prompt for one record; `text` replaces the whole user message, `instruction` its first line."""
     user = braces.instruct(schema, instruction) if text is None else text
-    chat = tokenizer.chat(user)
+    return as_prompt(user, tokenizer.chat(user), tokenizer)
+
+
+def as_prompt(user: str, chat: str, tokenizer: Tokenizer) -> Prompt:
+    """The prompt whose whole text is `chat`; RecipeError where no token is known to end its answer."""
     ids = tuple(tokenizer.encode(chat))
     stop_ids = tuple(tokenizer.stop_ids)
     if not stop_ids:

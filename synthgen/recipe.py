@@ -11,10 +11,11 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, PrivateAttr, Tag
 
+from synthgen.elicit.config import HardConfig, Position, SoftConfig
 from synthgen.tuning_config import Anchor, Schedule, Scope, TuningConfig
 
 if TYPE_CHECKING:
@@ -31,7 +32,31 @@ TABLE_SUFFIXES = (".csv", ".parquet", ".jsonl")
 
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 Distribution = dict[str, Positive]  # value as it is written in the answer → weight
+Balance = Literal["none", "prefill", "in-prompt", "quota", "exact"]
+Asking = Literal["plain", "varied", "verbalised", "avoid", "seed-string"]
+Method = Literal["lora", "sft", "soft-prompt", "hard-prompt"]
+UNLIMITED = 1_000_000_000  # steps of a run that something else ends
+PROMPT_KEYS = ("n_virtual", "position", "n_tokens", "template", "readable", "restarts")  # of an adapter
+
+
+FORMS = ("weights", "table", "all", "by field")  # how something is declared; no keys of the user's
+
+
+def _form(declared: object) -> str:
+    is_table = isinstance(declared, dict) and isinstance(declared.get("given"), str)
+    return FORMS[is_table]
+
+
+Table = dict[str, object]  # {given: gender, Female: {Nurse: 3}, Male: {Nurse: 1}}; see conditionals.py
+Declared = Annotated[
+    Annotated[Distribution, Tag(FORMS[0])] | Annotated[Table, Tag(FORMS[1])], Discriminator(_form)
+]
+Tolerance = Annotated[  # total variation
+    Annotated[Share, Tag(FORMS[2])] | Annotated[dict[str, Share], Tag(FORMS[3])],
+    Discriminator(lambda written: FORMS[2 + isinstance(written, dict)]),
+]
 
 
 class _Spec(BaseModel):
@@ -54,6 +79,9 @@ class StopSpec(_Spec):
     kl: Positive | None = None  # KL of the declared fields, nats
     steps: Count | None = None  # the same as the adapter's `steps`
     patience: Count | None = None  # looks at held-out tuples without a gain
+    tolerance: Tolerance | None = None  # exact TV of every declared field, or by field; goes on until reached
+    tokens: Count | None = None  # evaluated by the steps
+    seconds: Positive | None = None  # that the steps have taken
 
 
 class TaskSpec(_Spec):
@@ -63,32 +91,50 @@ class TaskSpec(_Spec):
     prompt: PromptSpec | None = None  # None: the recipe's own where the schema is, else the usual one
     targets: str | dict[str, object] | None = None  # as an adapter's own, like the next three
     fields: list[str] | None = Field(default=None, min_length=1)
-    closed: dict[str, Distribution] = {}
+    closed: dict[str, Declared] = {}
     n_targets: Count | None = None  # None: the adapter's
     weight: Positive = 1.0  # of its loss beside the other prompts'
+
+
+class TargetSpec(_Spec):
+    """The distribution that a recipe declares for its own record, whoever makes it; forms as an adapter's."""
+
+    targets: str | dict[str, object] | None = None  # as an adapter's; must be there
+    fields: list[str] | None = Field(default=None, min_length=1)  # any of the schema's
+    closed: dict[str, Declared] = {}
 
 
 class AdapterSpec(_Spec):
     """One adapter: tuned on `targets` or on several `prompts`, or taken ready-made with `use`."""
 
+    method: Method = "lora"
+    after: str | None = Field(default=None, min_length=1)  # an adapter above it, whose weights it starts from
     targets: str | dict[str, object] | None = None  # function, table file, or marginals by field
     fields: list[str] | None = Field(
         default=None, min_length=1
     )  # leading fields; None: see `Recipe.fields_of`
-    closed: dict[str, Distribution] = {}  # declared distributions of fields that a function or table fills
+    closed: dict[str, Declared] = {}  # declared distributions of fields that a function or table fills
     prompts: list[TaskSpec] | None = Field(default=None, min_length=1)  # tuned together; instead of `targets`
     prompts_per_step: Count | None = None  # None: they take turns
     scope: Scope = "record"  # any: may serve prompts that it was not tuned on
     n_targets: Count = 210
+    batch_size: Count | None = None  # of sft: answers sampled for a step
     fresh: bool | None = None
     rank: Count = 4
     alpha: Positive | None = None
     lr: Positive | None = None
     schedule: Schedule | None = None
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None
     steps: Count | None = None
     stop: StopSpec = StopSpec()
     anchor: Anchor | None = None
     anchor_weight: Annotated[float, Field(ge=0)] | None = None
+    n_virtual: Count | None = None  # of a soft prompt: trained vectors; None, as below: see elicit/config.py
+    position: Position | None = None  # of a soft prompt
+    n_tokens: Count | None = None  # of a hard prompt: tokens that are searched
+    template: str | None = Field(default=None, min_length=1)  # of a hard prompt
+    readable: bool | None = None  # of a hard prompt
+    restarts: Count | None = None  # of either
     use: str | None = None  # folder of a tuned adapter; then nothing else is set
 
     @property
@@ -101,24 +147,46 @@ class AdapterSpec(_Spec):
         return (TaskSpec(targets=self.targets, fields=self.fields, closed=self.closed),)
 
     def tuning_config(self, seed: int = 0) -> TuningConfig:
-        """The tuner's settings: what the recipe says, the tuner's defaults elsewhere."""
+        """The tuner's or the search's settings: what the recipe says, their own defaults elsewhere."""
         said = {
             "rank": self.rank,
             "alpha": self.alpha,
             "lr": self.lr,
             "schedule": self.schedule,
-            "steps": self.steps if self.steps is not None else self.stop.steps,
+            "warmup_steps": self.warmup_steps,
+            "steps": self._steps,
             "prompts_per_step": self.prompts_per_step,
-            "n_targets": self.n_targets,
+            "n_targets": self.n_targets if self._says_n_targets else None,
             "fresh": self.fresh,
             "gamma": self.stop.gamma,
             "kl": self.stop.kl,
             "patience": self.stop.patience,
-            "anchor": self.anchor,
+            "tolerance": self.stop.tolerance,
+            "tokens": self.stop.tokens,
+            "seconds": self.stop.seconds,
+            "anchor": "none" if self.method == "sft" else self.anchor,
             "anchor_weight": self.anchor_weight,
             "seed": seed,
         }
-        return TuningConfig(**{key: value for key, value in said.items() if value is not None})  # type: ignore[arg-type]
+        said |= {key: getattr(self, key) for key in PROMPT_KEYS}
+        settings: dict[str, Any] = {key: value for key, value in said.items() if value is not None}
+        if self.method == "sft":
+            settings["method"], settings["batch_size"] = "sft", self.batch_size
+        if self.method == "soft-prompt":
+            return SoftConfig(**settings)
+        return HardConfig(**settings) if self.method == "hard-prompt" else TuningConfig(**settings)
+
+    @property
+    def _steps(self) -> int | None:
+        """Where tokens or seconds say how long, steps do so only if they are written down."""
+        steps = self.steps if self.steps is not None else self.stop.steps
+        has_budget = self.stop.tokens is not None or self.stop.seconds is not None
+        return UNLIMITED if steps is None and has_budget else steps
+
+    @property
+    def _says_n_targets(self) -> bool:
+        """A search compares prompts on fewer targets, unless the recipe says how many."""
+        return self.method != "hard-prompt" or "n_targets" in self.model_fields_set
 
 
 class GenerateSpec(_Spec):
@@ -129,10 +197,21 @@ class GenerateSpec(_Spec):
     temperature: Positive = 1.0
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     top_k: Annotated[int, Field(ge=0)] = 0  # 0: no limit
-    max_tokens: Count = 160
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0  # least probability beside the likeliest token's; 0: off
+    typical_p: Annotated[float, Field(gt=0, le=1)] = 1.0  # mass of the locally typical tokens; 1: off
+    balance: Balance = "none"  # how records are made to follow the declared distribution, beside tuning
+    balance_fields: list[str] | None = Field(default=None, min_length=1)  # None: all that the target has
+    ask: Asking = "plain"  # how the prompt asks for variety
+    max_tokens: Count = 160  # per record
     max_attempts: Count = 10  # per record
     stall_s: Positive = 900.0  # an engine that finishes nothing for so long is replaced by a fresh one
     adapter_column: bool = True
+
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """Keys that change nothing as they are, left out of fingerprints so that older ones stand."""
+        remedies = ("min_p", "typical_p", "balance", "balance_fields", "ask")
+        return tuple(key for key in remedies if getattr(self, key) == GenerateSpec.model_fields[key].default)
 
 
 class UniqueSpec(_Spec):
@@ -185,6 +264,7 @@ class Recipe(_Spec):
     model: str = Field(default="nano", min_length=1)
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     prompt: PromptSpec | None = None
+    target: TargetSpec | None = None  # None: what the adapters declare
     adapters: dict[str, AdapterSpec] = {}
     tuned_dir: Path | None = Field(default=None, strict=False)  # keeps tuned adapters; None: ./adapters
     generate: GenerateSpec = GenerateSpec()
@@ -195,7 +275,9 @@ class Recipe(_Spec):
     _path: Path | None = PrivateAttr(default=None)
     _source: str = PrivateAttr(default="")
     _schema: tuple[str, RecordSchema] | None = PrivateAttr(default=None)  # with what it was read from
-    _targets: dict[tuple[str, int, str], tuple[AdapterSpec, TargetSource]] = PrivateAttr(default_factory=dict)
+    _targets: dict[tuple[str, int, str], tuple[AdapterSpec | TargetSpec, TargetSource]] = PrivateAttr(
+        default_factory=dict
+    )
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Recipe:
@@ -281,26 +363,42 @@ class Recipe(_Spec):
             self._targets[key] = spec, read_targets(self, spec.tasks[task])
         return self._targets[key][1]
 
+    def declared(self) -> TargetSource | None:
+        """The one source of tuples for the recipe's own record: `target`, else its adapters' targets; read once.
+
+        Raises:
+            RecipeError: it cannot be read, does not fit the schema, or adapters declare different ones.
+        """
+        from synthgen.recipe_tasks import declared_spec, read_target
+
+        spec, key = declared_spec(self), ("", 0, self.schema_ref)
+        if spec is None:
+            return None
+        if key not in self._targets or self._targets[key][0] != spec:
+            self._targets[key] = spec, read_target(spec, self.record_schema(), self.base)
+        return self._targets[key][1]
+
     def reference(self) -> Reference:
         """The distribution that the recipe declares for its own record, by field and derived field.
 
-        With several adapters in the mix it is their mixture, of the fields that all of them declare: nothing,
-        if one of them is the untuned model, ready-made, or tuned on other prompts only.
+        It is `target`'s, or what `generate.balance` draws from. Else, with several adapters in the mix, their
+        mixture, of the fields that all of them declare: nothing, if one of them is the untuned model,
+        ready-made, or tuned on other prompts only.
         """
         from synthgen.recipe_tasks import mixed_reference
 
         return mixed_reference(self)
 
     @property
-    def fingerprint(self) -> str:
-        """Sixteen hex digits that change when the data would: schema and its code, model, targets, sampling.
+    def facts(self) -> dict[str, object]:
+        """All that decides the data, as JSON values: schema and its code, model, targets, sampling; files by hash.
 
         Left out: where the data goes, the gates, the engine, its time limit, and how often a record is tried.
         """
         spec = self.model_dump(
             mode="json", exclude={"schema_ref", "gates", "export", "adapters", "tuned_dir"}
         )
-        for key in ("engine", "max_attempts", "stall_s"):
+        for key in ("engine", "max_attempts", "stall_s", *self.generate.unused):
             del spec["generate"][key]
         spec["generate"]["mix"] = self.mix
         spec["model"] = Path(self.model).name if Path(self.model).is_dir() else self.model
@@ -308,8 +406,17 @@ class Recipe(_Spec):
         spec["rows_per_shard"] = self.export.rows_per_shard
         if not self.unique:
             del spec["unique"]  # so that a recipe without it keeps the fingerprint of its datasets
+        if self.target is None:
+            del spec["target"]
+        elif isinstance(self.target.targets, str):
+            spec["target"]["targets"] = _content(self.target.targets)
         spec["adapters"] = {name: _adapter_facts(adapter) for name, adapter in self.adapters.items()}
-        text = json.dumps(spec, sort_keys=True, ensure_ascii=False)
+        return spec
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen hex digits that change when the data would: a hash of `facts`."""
+        text = json.dumps(self.facts, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def run(
@@ -351,6 +458,16 @@ def _adapter_facts(spec: AdapterSpec) -> dict[str, object]:
     """What decides an adapter, with files as their content's hash instead of their place."""
     alone = {"targets", "fields", "closed", "prompts", "scope", "use"}
     facts: dict[str, object] = spec.model_dump(mode="json", exclude=alone)
+    if spec.method == "lora":
+        del facts["method"]
+    for key in ("after", "warmup_steps", "batch_size", *PROMPT_KEYS):
+        if facts[key] is None:  # so that a recipe without them keeps its fingerprint
+            del facts[key]
+    stop = facts["stop"]
+    assert isinstance(stop, dict)
+    for key in ("tolerance", "tokens", "seconds"):
+        if stop[key] is None:
+            del stop[key]
     facts["tasks"] = [_task_facts(task) for task in spec.tasks]
     facts["use"] = None if spec.use is None else _content(str(Path(spec.use) / "manifest.json"))
     return facts

@@ -10,7 +10,7 @@ import math
 from pathlib import Path
 
 from synthgen.adapter_checks import check_adapter, check_prompt
-from synthgen.recipe import BASE, Recipe
+from synthgen.recipe import BASE, Recipe, TargetSpec, TaskSpec
 from synthgen.recipe_findings import (
     NO_SCHEMA,
     attempt,
@@ -21,6 +21,7 @@ from synthgen.recipe_findings import (
     written,
 )
 from synthgen.recipe_tasks import own_task
+from synthgen.remedy_checks import check_remedy, check_target
 from synthgen.schema import RecordSchema
 from synthgen.yaml_lines import Document, KeyPath
 
@@ -37,6 +38,8 @@ def check_meaning(document: Document, recipe: Recipe) -> None:
     for name, spec in recipe.adapters.items():
         check_adapter(document, name, spec, recipe, schema)
     _check_mix(document, recipe)
+    check_target(document, recipe, schema)
+    check_remedy(document, recipe, schema)
     _check_unique(document, recipe, schema)
     _check_gates(document, recipe, schema)
 
@@ -48,7 +51,13 @@ def _check_schema(document: Document, recipe: Recipe) -> RecordSchema | None:
 
 
 def _check_model(document: Document, recipe: Recipe) -> None:
-    if is_path_like(recipe.model) and not (Path(recipe.model) / "config.json").is_file():
+    if "://" in recipe.model:
+        document.problem(
+            ("model",),
+            f"{recipe.model}: an endpoint's weights are closed, so no adapter is tuned and no soft prompt trained or "
+            "served there; expected nano, a Hugging Face id or a model's folder",
+        )
+    elif is_path_like(recipe.model) and not (Path(recipe.model) / "config.json").is_file():
         missing = "no model in it (config.json)" if Path(recipe.model).is_dir() else "no such folder"
         document.problem(
             ("model",), f"{recipe.model}: {missing}; expected nano, a Hugging Face id or a model's folder"
@@ -123,8 +132,22 @@ def _check_limit(document: Document, path: KeyPath, limit: object, most: float) 
 def _check_has_target(
     document: Document, path: KeyPath, field: str, recipe: Recipe, schema: RecordSchema
 ) -> None:
-    """All of the mix must be tuned on the field, in the recipe's own prompt; what only targets know is left."""
-    if document.is_faulty(("adapters",)) or document.is_faulty(("generate", "mix")):
+    """All of the mix must be tuned on the field, in the recipe's own prompt; what only targets know is left.
+
+    `target` stands for all of them, and what is balanced is declared by any of them.
+    """
+    if any(document.is_faulty(place) for place in (("adapters",), ("target",), ("generate", "mix"))):
+        return
+    if recipe.target is not None:
+        if not _names_field(recipe.target, field, schema):
+            document.problem(
+                path,
+                f"`target` declares no distribution of {field!r}; add it there, or gate its entropy or coverage",
+            )
+        return
+    if recipe.generate.balance != "none" and any(
+        _declares(recipe, name, field, schema) for name in recipe.adapters
+    ):
         return
     lacking = [name for name, _ in recipe.mix if not _declares(recipe, name, field, schema)]
     if lacking:
@@ -142,6 +165,10 @@ def _declares(recipe: Recipe, name: str, field: str, schema: RecordSchema) -> bo
     number = own_task(recipe, name) if name in recipe.adapters else None
     if number is None:
         return False
-    task = recipe.adapters[name].tasks[number]
-    fields = task.targets if isinstance(task.targets, dict) else task.fields
+    return _names_field(recipe.adapters[name].tasks[number], field, schema)
+
+
+def _names_field(spec: TargetSpec | TaskSpec, field: str, schema: RecordSchema) -> bool:
+    """Whether targets cover a field, as far as a recipe says; derived ones may follow from any."""
+    fields = spec.targets if isinstance(spec.targets, dict) else spec.fields
     return fields is None or field in fields or field not in schema.names

@@ -20,7 +20,10 @@ EXPECTED = {  # what a key takes, where its type alone would not tell the user w
     "targets": "a function (file.py:function), a table (.csv, .parquet, .jsonl) or marginals by field",
     "fields": "a list of field names such as [name, gender]",
     "closed": "distributions by field such as gender: {Female: 0.5, Male: 0.5}",
+    "target": "a declared distribution such as {targets: {gender: {Female: 1, Male: 1}}}",
+    "balance_fields": "a list of field names such as [gender]",
     "adapters": "adapters by name, each with `targets`, `prompts` or `use`",
+    "tolerance": "a total variation such as 0.02, or one for each field such as {gender: 0.02}",
     "mix": "shares by adapter such as {biographies: 1.0}",
     "gates": "limits by field such as gender: {tv: 0.05}",
     "use": "the folder of a tuned adapter",
@@ -56,7 +59,9 @@ def suggestion(found: str, options: Iterable[str]) -> str:
 
 
 def is_path_like(model: str) -> bool:
-    """Whether a model's name can only be a folder: a Hugging Face id has one slash at most."""
+    """Whether a model's name can only be a folder: a Hugging Face id has one slash at most, an endpoint an address."""
+    if "://" in model:
+        return False
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or "\\" in model
 
 

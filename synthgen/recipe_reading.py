@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from synthgen.errors import RecipeError
 from synthgen.recipe import (
+    FORMS,
     TABLE_SUFFIXES,
     AdapterSpec,
     ExportSpec,
@@ -21,6 +22,7 @@ from synthgen.recipe import (
     PromptSpec,
     Recipe,
     StopSpec,
+    TargetSpec,
     TaskSpec,
     UniqueSpec,
     split_reference,
@@ -134,6 +136,8 @@ def _written_path(content: object, loc: KeyPath, kind: str) -> KeyPath:
         if part == 0 and isinstance(content, dict):
             continue  # one item, written without its list
         inside = isinstance(content, dict) and part in content
+        if not inside and part in FORMS:
+            continue
         if not inside and not (isinstance(content, list) and isinstance(part, int)):
             return (*path, part) if kind == "missing" else tuple(path)
         path.append(part)
@@ -176,6 +180,7 @@ def _known_keys(path: KeyPath) -> list[str]:
         "prompts": TaskSpec,
         "unique": UniqueSpec,
         "stop": StopSpec,
+        "target": TargetSpec,
     }
     parent = next((part for part in reversed(path[:-1]) if isinstance(part, str)), "")
     within_adapter = len(path) == 3 and path[0] == "adapters"
@@ -231,7 +236,7 @@ def _resolved(recipe: Recipe, base: Path) -> Recipe:
             return text  # package.module:Class
         return absolute(file) + (f":{name}" if name else "")
 
-    def targets(spec: AdapterSpec | TaskSpec) -> object:
+    def targets(spec: AdapterSpec | TaskSpec | TargetSpec) -> object:
         return reference(spec.targets) if isinstance(spec.targets, str) else spec.targets
 
     def task(spec: TaskSpec) -> TaskSpec:
@@ -248,6 +253,7 @@ def _resolved(recipe: Recipe, base: Path) -> Recipe:
         )
         for key, spec in recipe.adapters.items()
     }
+    target = recipe.target
     folder = recipe.export.dir
     export = recipe.export.model_copy(update={"dir": None if folder is None else Path(absolute(str(folder)))})
     is_folder = is_path_like(recipe.model) or (
@@ -256,6 +262,7 @@ def _resolved(recipe: Recipe, base: Path) -> Recipe:
     update: dict[str, object] = {
         "schema_ref": recipe.schema_ref if recipe.schema_ref == NO_SCHEMA else reference(recipe.schema_ref),
         "model": absolute(recipe.model) if is_folder else recipe.model,
+        "target": None if target is None else target.model_copy(update={"targets": targets(target)}),
         "adapters": adapters,
         "export": export,
         "tuned_dir": None if recipe.tuned_dir is None else Path(absolute(str(recipe.tuned_dir))),

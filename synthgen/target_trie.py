@@ -2,7 +2,8 @@
 
 Stands between `targets` and `trie`. For a sampled tuple, an open field's tokens carry the tuple's weight;
 below the same prefix a declared field gets its whole conditional distribution as branches, so that the loss
-has no sampling noise there, and the sampled value is walked on.
+has no sampling noise there, and the sampled value is walked on. Where the field is given another one, that other's
+value in the prefix says which distribution it is.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from synthgen.declared import Declared
 from synthgen.errors import RecipeError
 from synthgen.prompt import answer_ids
 from synthgen.trie import Builder, TokenTrie
 
 if TYPE_CHECKING:
+    from synthgen.conditionals import Conditional
     from synthgen.prompt import Prompt, Tokenizer
     from synthgen.targets import TargetSet
 
@@ -65,30 +68,32 @@ class AnswerTokens:
 def build_trie(
     tokens: AnswerTokens,
     targets: TargetSet,
-    closed: Mapping[str, Mapping[str, float]],
+    closed: Mapping[str, dict[str, float]],
     rng: np.random.Generator,
     exact: bool = False,
     max_branches: int = 256,
+    conditionals: Mapping[str, Conditional] | None = None,
 ) -> TokenTrie:
     """The trie of a set of target tuples.
 
     `exact`: the targets and weights are the whole distribution (die, marginals multiplied out, a fixed list).
     Otherwise they are a sample, and below each tuple's prefix a field in `closed` (field → rendered value →
-    probability) gets its declared masses. Where prefixes × values exceed `max_branches`, a random part of the
-    prefixes carries the field's whole weight: the same loss in expectation.
+    probability) or in `conditionals` (field → its table) gets its declared masses. Where prefixes × values exceed
+    `max_branches`, a random part of the prefixes carries the field's whole weight: the same loss in expectation.
 
     Raises RecipeError where a tuple holds a value its field's declaration lacks, or a target is another's
     prefix.
     """
-    declared = {} if exact else {f: closed[f] for f in targets.fields if f in closed}
+    known = Declared({}, {}) if exact else Declared(dict(closed), dict(conditionals or {}))
+    declared = [name for name in targets.fields if name in known.names]
     fields = (*targets.fields, END) if targets.whole else targets.fields
     builder = Builder(fields)
     own = {i for i, name in enumerate(fields) if name not in declared}
     for answer, weight in zip(targets.answers, targets.weights, strict=True):
         ids, of = tokens.leading(answer, len(targets.fields), targets.whole)
         builder.close(builder.add(ids, of, dict.fromkeys(own, float(weight))), answer)
-    for name, distribution in declared.items():
-        _branch(builder, tokens, targets, name, distribution, rng, max_branches)
+    for name in declared:
+        _branch(builder, tokens, targets, name, known, rng, max_branches)
     # Where no field is declared, the end alone, which always follows, says nothing of the distribution.
     some = (*declared, END) if declared and targets.whole else tuple(declared)
     return builder.build(known=fields if exact else some, exact=exact)
@@ -99,28 +104,33 @@ def _branch(
     tokens: AnswerTokens,
     targets: TargetSet,
     name: str,
-    distribution: Mapping[str, float],
+    known: Declared,
     rng: np.random.Generator,
     max_branches: int,
 ) -> None:
     """Add a declared field's branches below the prefixes of the targets."""
     at = targets.fields.index(name)
     prefixes: dict[tuple[str, ...], tuple[int, float]] = {}  # → (first target that has it, weight of all)
+    widest = 1
     for i, (values, weight) in enumerate(zip(targets.values, targets.weights, strict=True)):
+        distribution = _given(known, targets, name, values)
         if not distribution.get(values[at], 0.0) > 0:
             raise RecipeError(
                 f"targets: field {name!r} holds {values[at]!r} in a tuple, which its closed distribution "
                 f"lacks; declared are {', '.join(map(repr, list(distribution)[:12]))}"
             )
+        widest = max(widest, len(distribution))
         first, mass = prefixes.get(values[:at], (i, 0.0))
         prefixes[values[:at]] = (first, mass + float(weight))
     chosen = list(prefixes.values())
-    n_chosen = max(1, max_branches // len(distribution))
+    n_chosen = max(1, max_branches // widest)
     if len(chosen) > n_chosen:
         chosen = [chosen[i] for i in rng.choice(len(chosen), n_chosen, replace=False)]
-    total_mass, total_share = sum(mass for _, mass in chosen), sum(distribution.values())
+    total_mass = sum(mass for _, mass in chosen)
     for first, mass in chosen:
         values = targets.values[first]
+        distribution = _given(known, targets, name, values)
+        total_share = sum(distribution.values())
         for value, share in distribution.items():
             if share <= 0:
                 continue
@@ -130,3 +140,16 @@ def _branch(
             ids, of = tokens.leading(answer, at + 1, whole)
             n = sum(f <= at for f in of)
             builder.add(ids[:n], of[:n], {at: mass / total_mass * share / total_share})
+
+
+def _given(known: Declared, targets: TargetSet, name: str, values: tuple[str, ...]) -> dict[str, float]:
+    """A declared field's distribution below a tuple's prefix."""
+    before = dict(zip(targets.fields, values, strict=True))
+    try:
+        return known.given(name, before) or {}
+    except KeyError:
+        parent = known.conditionals[name].parent
+        raise RecipeError(
+            f"targets: field {name!r}: a tuple holds {parent} {before[parent]!r}, for which its table has no row; "
+            "write one"
+        ) from None

@@ -1,132 +1,57 @@
 """Programmatic tuples → TargetSet: the values of the leading fields that the model shall give, and how often.
 
 Stands between recipe and trie. Targets come from a function of the user's, from a table file, or from inline
-marginals; all are read, checked and rendered the same way here, and `reference` says which distribution they
-declare, for the report to compare with.
+marginals (`marginal_source`); all are read, checked and rendered the same way, and `reference` says which
+distribution they declare, for the report to compare with.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import json
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from difflib import get_close_matches
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel
 
-from synthgen import braces
+from synthgen.conditionals import Conditional, Distribution
+from synthgen.declared import check_tuples, read_closed
 from synthgen.errors import RecipeError
 from synthgen.loading import describe_error, load_object
-from synthgen.marginals import LARGEST_TV, check_draws, compare, read_closed, read_marginal
-from synthgen.schema import RecordSchema, text_of
+from synthgen.marginal_source import LARGEST_PRODUCT, MarginalsSource, schema_order
+from synthgen.schema import RecordSchema
 from synthgen.tables import SUFFIXES, read_table, read_weights, table_fields
-from synthgen.target_rows import Row, RowReader, leading
-from synthgen.together import Together, counted
+from synthgen.target_rows import RowReader, leading
+from synthgen.target_source import (
+    MOST_VALUES,
+    N_REFERENCE,
+    Reference,
+    TargetSet,
+    TargetSource,
+    Weights,
+)
 
-LARGEST_PRODUCT = 4096  # marginals with up to so many combinations are listed in full
-N_REFERENCE = 100_000  # tuples that a function's distribution is taken from
-MOST_VALUES = 250  # a field with more distinct values than this is open: it has no declared distribution
+__all__ = [
+    "LARGEST_PRODUCT",
+    "MOST_VALUES",
+    "N_REFERENCE",
+    "Conditional",
+    "Distribution",
+    "FunctionSource",
+    "MarginalsSource",
+    "Reference",
+    "TableSource",
+    "TargetSet",
+    "TargetSource",
+    "Weights",
+    "load_targets",
+]
+
 N_CHECKED = 2000  # draws that a function's `closed` declarations are held against
-
-Distribution = dict[str, float]
-Weights = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class TargetSet:
-    """Distinct answers and their probabilities; an answer ends after the last of `fields`."""
-
-    fields: tuple[str, ...]
-    answers: tuple[str, ...]
-    values: tuple[tuple[str, ...], ...]
-    weights: Weights  # (len(answers),), each above 0, sum 1
-    whole: bool  # all fields of the record: then the stop token is a target too
-
-
-@dataclass(frozen=True)
-class Reference:
-    """The declared distribution of each field and derived field, open ones left out.
-
-    `draws` holds the fields whose distribution is an estimate, each with the number of tuples behind it; the
-    others are exact. `together` is how they go together; None for a single field.
-    """
-
-    shares: dict[str, Distribution]
-    draws: dict[str, int] = field(default_factory=dict)
-    together: Together | None = field(default=None, compare=False)
-
-
-class TargetSource(ABC):
-    """Where targets come from.
-
-    `closed` maps a field to its exact declared distribution (value text → probability), independent of the
-    fields before it. `fresh` says whether each draw gives other tuples.
-    """
-
-    kind: Literal["function", "table", "marginals"]
-    fresh: bool
-
-    def __init__(
-        self, schema: RecordSchema, fields: tuple[str, ...], closed: dict[str, Distribution], content: str
-    ) -> None:
-        """`content` is what the targets are made of, as text: it decides the fingerprint."""
-        self.schema = schema
-        self.fields = fields
-        self.closed = closed
-        facts = json.dumps([self.kind, fields, closed, content])
-        self.fingerprint = hashlib.sha256(facts.encode()).hexdigest()[:16]
-
-    @abstractmethod
-    def draw(self, rng: np.random.Generator, n: int | None = None) -> TargetSet:
-        """The targets of one step, from `n` tuples; equal tuples are joined, so there may be fewer answers.
-
-        Marginals with few combinations, and tables for n=None or n ≥ rows, come in full instead.
-        """
-
-    @abstractmethod
-    def reference(self, rng: np.random.Generator, n: int = N_REFERENCE) -> Reference:
-        """What is declared: exact where written down or listed, else the shares among `n` tuples."""
-
-    def _described(
-        self, rows: Sequence[Row], weights: Sequence[float] | Weights, draws: int | None
-    ) -> Reference:
-        """Shares among rows that are all there is, or `draws` tuples; what is declared in their place."""
-        columns = self._columns(rows)
-        shares = _shares(columns, weights)
-        together = counted({name: columns[name] for name in shares}, weights, draws)
-        estimated = {} if draws is None else {name: draws for name in shares if name not in self.closed}
-        return Reference({**shares, **self.closed}, estimated, together)
-
-    def _target_set(self, rows: Sequence[Row], weights: Iterable[float]) -> TargetSet:
-        masses: dict[tuple[str, ...], float] = {}
-        for (texts, _), weight in zip(rows, weights, strict=True):
-            masses[texts] = masses.get(texts, 0.0) + weight
-        values = tuple(masses)
-        array = np.fromiter(masses.values(), dtype=np.float64)
-        answers = tuple(braces.join(texts) for texts in values)
-        whole = len(self.fields) == len(self.schema.fields)
-        return TargetSet(self.fields, answers, values, array / array.sum(), whole)
-
-    def _columns(self, rows: Sequence[Row]) -> dict[str, list[str]]:
-        """The texts of each field, and of each derived field that follows in every row."""
-        columns: dict[str, list[str]] = {
-            name: [texts[i] for texts, _ in rows] for i, name in enumerate(self.fields)
-        }
-        derived: dict[str, list[str]] = {spec.name: [] for spec in self.schema.derived}
-        for _, typed in rows if derived else ():
-            found = self.schema.derive_partial(dict(zip(self.fields, typed, strict=True)))
-            for name in found:
-                derived[name].append(text_of(found[name]))
-        return columns | {name: texts for name, texts in derived.items() if rows and len(texts) == len(rows)}
 
 
 class FunctionSource(TargetSource):
@@ -150,9 +75,8 @@ class FunctionSource(TargetSource):
         self._rows = RowReader(spec, schema, names)
         rows = self._rows.read(sample, checked=True)
         super().__init__(schema, names, read_closed(spec, self._rows, closed), _source_text(function))
-        for name, declared in self.closed.items():
-            texts = [texts[names.index(name)] for texts, _ in rows]
-            check_draws(spec, name, declared, texts)
+        if closed:
+            check_tuples(spec, self.declared, self._columns(rows), [1.0] * len(rows), is_sample=True)
 
     def draw(self, rng: np.random.Generator, n: int | None = None) -> TargetSet:
         """Calls the function for `n` tuples, by default 210."""
@@ -213,9 +137,9 @@ class TableSource(TargetSource):
         self._weights: Weights = np.array([weight for _, weight in kept]) / math.fsum(w for _, w in kept)
         content = json.dumps([[texts for texts, _ in self._rows], self._weights.tolist()])
         super().__init__(schema, names, read_closed(str(path), reader, closed), content)
-        shares = _shares(self._columns(self._rows), self._weights)
-        for name, declared in self.closed.items():
-            compare(str(path), name, declared, shares.get(name, {}), LARGEST_TV)
+        if closed:
+            found = self._columns(self._rows)
+            check_tuples(str(path), self.declared, found, self._weights.tolist(), is_sample=False)
 
     def draw(self, rng: np.random.Generator, n: int | None = None) -> TargetSet:
         """All rows with their weights, or `n` of them by weight, with replacement, if that is fewer."""
@@ -229,79 +153,11 @@ class TableSource(TargetSource):
         return self._described(self._rows, self._weights, None)
 
 
-class MarginalsSource(TargetSource):
-    """Targets from one declared distribution per field, each independent of the others."""
-
-    kind = "marginals"
-
-    def __init__(
-        self,
-        forms: Mapping[str, object],
-        schema: RecordSchema,
-        fields: Sequence[str] | None,
-        closed: Mapping[str, object],
-    ) -> None:
-        """RecipeError holds one line for every field whose distribution is wrong."""
-        if closed:
-            raise RecipeError(
-                "targets: found `closed` beside inline marginals, which are closed by themselves; drop it"
-            )
-        names = leading("targets", schema, tuple(fields or sorted(forms, key=_order(schema))))
-        if missing := [name for name in names if name not in forms]:
-            raise RecipeError(f"targets: found no distribution of field {missing[0]!r}; give it one")
-        if extra := [name for name in forms if name not in names]:
-            raise RecipeError(
-                f"targets: found a distribution of {extra[0]!r}, which is not among the fields {names}"
-            )
-        self._reader = RowReader("targets", schema, names)
-        marginals: dict[str, Distribution] = {}
-        problems = []
-        for name, reader in zip(names, self._reader.readers, strict=True):
-            try:
-                marginals[name] = read_marginal(reader, forms[name])
-            except ValueError as error:
-                problems.append(f"targets: {error}")
-        if problems:
-            raise RecipeError(problems)
-        n_cells = math.prod(len(marginal) for marginal in marginals.values())
-        self.fresh = n_cells > LARGEST_PRODUCT
-        super().__init__(schema, names, marginals, "")
-        if self.fresh:  # too many combinations to list: see that some of them are records
-            self._reader.check([self._reader.typed(self._independent(np.random.default_rng(0), 1)[0])])
-        else:
-            self._cells = [self._reader.typed(texts) for texts in product(*marginals.values())]
-            self._weights = [math.prod(cell) for cell in product(*(m.values() for m in marginals.values()))]
-            self._reader.check(self._cells)
-
-    def draw(self, rng: np.random.Generator, n: int | None = None) -> TargetSet:
-        """All combinations with their probabilities if there are at most 4096, else `n` independent draws."""
-        if not self.fresh:
-            return self._target_set(self._cells, self._weights)
-        rows = [(texts, ()) for texts in self._independent(rng, n or 210)]
-        return self._target_set(rows, [1.0] * len(rows))
-
-    def reference(self, rng: np.random.Generator, n: int = N_REFERENCE) -> Reference:
-        """The marginals themselves; derived fields exact if all combinations are listed, else by draws."""
-        if not self.fresh:
-            return self._described(self._cells, self._weights, None)
-        if len(self.fields) == 1 and not self.schema.derived:
-            return Reference(dict(self.closed))
-        rows = [self._reader.typed(texts) for texts in self._independent(rng, n)]
-        return self._described(rows, [1.0] * n, n)
-
-    def _independent(self, rng: np.random.Generator, n: int) -> list[tuple[str, ...]]:
-        columns = []
-        for name in self.fields:
-            texts, masses = list(self.closed[name]), np.fromiter(self.closed[name].values(), dtype=np.float64)
-            columns.append([texts[i] for i in rng.choice(len(texts), size=n, p=masses / masses.sum())])
-        return list(zip(*columns, strict=True))
-
-
 def load_targets(
     spec: str | Mapping[str, object],
     schema: RecordSchema,
     fields: Sequence[str] | None,
-    closed: Mapping[str, Mapping[str, float]] | None,
+    closed: Mapping[str, Mapping[str, object]] | None,
     base: Path,
 ) -> TargetSource:
     """The targets that a recipe declares: "file.py:function", a .csv, .parquet or .jsonl file, or marginals.
@@ -328,37 +184,18 @@ def load_targets(
     return FunctionSource(spec, function, schema, fields, declared)
 
 
-def _shares(
-    columns: Mapping[str, Sequence[str]], weights: Sequence[float] | Weights
-) -> dict[str, Distribution]:
-    """Weighted shares of each value, field by field; fields of many values are left out."""
-    shares = {}
-    for name, texts in columns.items():
-        masses: Distribution = {}
-        for text, weight in zip(texts, weights, strict=True):
-            masses[text] = masses.get(text, 0.0) + weight
-        total = math.fsum(masses.values())
-        if masses and len(masses) <= MOST_VALUES:
-            shares[name] = {text: mass / total for text, mass in masses.items()}
-    return shares
-
-
 def _names_of(place: str, schema: RecordSchema, first: object) -> tuple[str, ...]:
     """The leading fields that a function's first tuple covers."""
     if isinstance(first, BaseModel):
         return schema.names
     if isinstance(first, Mapping):
-        return leading(place, schema, sorted(map(str, first), key=_order(schema)))
+        return leading(place, schema, sorted(map(str, first), key=schema_order(schema)))
     n = len(first) if isinstance(first, (tuple, list)) else 1
     if n > len(schema.names):
         raise RecipeError(
             f"{place}: found {n} values in a tuple; {schema.name} has {len(schema.names)} fields"
         )
     return schema.names[:n]
-
-
-def _order(schema: RecordSchema) -> Callable[[str], int]:
-    return lambda name: schema.names.index(name) if name in schema.names else len(schema.names)
 
 
 def _source_text(function: Callable[..., object]) -> str:

@@ -25,13 +25,18 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class FieldFigures:
-    """One field's share of the loss, in nats; kl = leak + shape, None where its distribution is not known."""
+    """One field's share of the loss, in nats; kl = leak + shape, None where its distribution is not known.
+
+    `tv` is the total variation between the field's target and what the model gives, the mass outside all its values
+    included: exact below every target prefix, and the mean over these.
+    """
 
     cross_entropy: float
     optimum: float
     kl: float | None = None
     leak: float | None = None
     shape: float | None = None
+    tv: float | None = None
 
 
 @dataclass(frozen=True)
@@ -136,8 +141,10 @@ class TokenTrie:
         fields: dict[str, FieldFigures] = {}
         for i, name in enumerate(self.fields):
             if name in self.known:
-                kl, leak = float(cross[i] - best[i]), self._leak(log_probs, self.field == i)
-                fields[name] = FieldFigures(float(cross[i]), float(best[i]), kl, leak, kl - leak)
+                inside = self.field == i
+                kl, leak = float(cross[i] - best[i]), self._leak(log_probs, inside)
+                tv = self._tv(log_probs, inside)
+                fields[name] = FieldFigures(float(cross[i]), float(best[i]), kl, leak, kl - leak, tv)
             else:
                 fields[name] = FieldFigures(float(cross[i]), float(best[i]))
         known = [fields[name] for name in self.fields if name in self.known]
@@ -168,6 +175,24 @@ class TokenTrie:
         entry = np.flatnonzero(begins)
         flow = np.bincount(self.parent[inside] + 1, weights=self.mass[inside], minlength=len(self) + 1)[entry]
         return float(-(flow * below[entry]).sum() / flow.sum()) if flow.sum() > 0 else 0.0
+
+    def _tv(self, log_probs: Floats, inside: NDArray[np.bool_]) -> float:
+        """Mean TV between target and model over the prefixes where the nodes `inside` begin, leak included."""
+        inside = inside & (self.mass > 0)
+        reach = np.zeros(len(self) + 1)  # log pθ from where the field begins to node i (i + 1)
+        begin = np.arange(len(self) + 1)  # where that is
+        for depth in range(int(self.depth[inside].max(initial=-1)) + 1):
+            level = np.flatnonzero(inside & (self.depth == depth))
+            above = self.parent[level] + 1
+            reach[level + 1], begin[level + 1] = reach[above] + log_probs[level], begin[above]
+        first = np.flatnonzero(inside & (begin[1:] == self.parent + 1))
+        flow = np.bincount(self.parent[first] + 1, self.mass[first], len(self) + 1)
+        ends = inside.copy()
+        ends[self.parent[inside & (self.parent >= 0)]] = False
+        expected, total = self.mass[ends], float(flow.sum())
+        given = np.exp(reach[1:][ends]) * flow[begin[1:][ends]]
+        outside = total - float(given.sum())
+        return 0.5 * (float(np.abs(expected - given).sum()) + outside) / total if total > 0 else 0.0
 
     def packs(self, max_nodes: int) -> list[Pack]:
         """Cut the trie into packs of about equal size with at most `max_nodes` inputs each.

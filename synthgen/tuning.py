@@ -2,9 +2,9 @@
 
 Takes prompts and target sources, writes a PEFT folder with its manifest. One step is one optimiser step over
 all targets of the prompts it takes: of one prompt, several taking turns in a new order on every pass, as
-published (Zhang et al. 2024, §3), or of several at once. The loss is the exact trie loss of `trie`, computed in packs by `packing`, weighted
-by the prompts' shares; `anchor` holds the fields after the tuned ones. Nothing is printed: `on_step` sees
-every step.
+published (Zhang et al. 2024, §3), or of several at once. The loss is the exact trie loss of `trie`, computed in
+packs by `packing` (or that of `sft`, the baseline), weighted by the prompts' shares; `anchor` holds the fields after
+the tuned ones, `pace` and `stopping` say how long. Nothing is printed: `on_step` sees every step.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from synthgen import sft
 from synthgen.adapters import (
     AdapterManifest,
     TunedPrompt,
@@ -31,11 +32,13 @@ from synthgen.adapters import (
 from synthgen.anchor import CACHE_BYTES, Anchor, judge_answer, sample, structure_tokens, watch
 from synthgen.errors import RecipeError
 from synthgen.lora import LINEAR_LAYERS, add_lora, load_model, multiplies_in_bf16
-from synthgen.packing import batches, check_packing, node_log_probs, pack_loss
+from synthgen.pace import Pace
+from synthgen.packing import backward_trie, check_packing, node_log_probs
 from synthgen.seen import ADAPTER_FILE, write_seen
 from synthgen.stopping import Judge, Look, StoppedBy
 from synthgen.trie import Figures
 from synthgen.tuning_config import (
+    BATCH_SIZE,
     Scope,
     TuningConfig,
     TuningTask,
@@ -69,15 +72,30 @@ def tune(
     started = time.perf_counter()
     model = add_lora(load_model(model_path, config), config)
     run = _Run(model, tasks, config)
+    result = descend(run, on_step, started)
+    out.mkdir(parents=True, exist_ok=True)
+    write_seen(out / ADAPTER_FILE, {prompt.task.prompt.fingerprint: prompt.seen for prompt in run.prompts})
+    _save(model, model_path, model_name or model_path, tasks, config, out, scope, result)
+    return result
+
+
+def descend(run: _Run, on_step: Callable[[StepLog], None] | None, started: float) -> TuningResult:
+    """Take steps until something says stop, and leave the best weights in the run's model.
+
+    `started`: when the work began, by `time.perf_counter`. What is trained is whatever the run's model holds
+    that takes a gradient: a LoRA adapter, or a soft prompt.
+    """
+    config, shares, pace = run.config, [prompt.share for prompt in run.prompts], Pace(run.config)
     optimizer = torch.optim.AdamW(
         run.parameters, lr=config.lr, eps=config.adam_eps, weight_decay=config.weight_decay
     )
     before = run.look()
-    judge = Judge(config, before, run.parameters, shares_of(tasks))
+    judge = Judge(config, before, run.parameters, shares)
     book = Logbook(config.steps)
     stopped_by: StoppedBy | None = None
-    for step, prompts in zip(range(1, config.steps + 1), run.turns(), strict=False):
-        lr = learning_rate(config, step)
+    training_s = 0.0
+    for prompts in run.turns():
+        lr, began = pace.rate, time.perf_counter()
         for group in optimizer.param_groups:
             group["lr"] = lr
         optimizer.zero_grad(set_to_none=True)
@@ -88,20 +106,29 @@ def tune(
         if stopped_by is None:  # the figures are of the weights before the update: reached means done
             torch.nn.utils.clip_grad_norm_(run.parameters, config.clip_norm)
             optimizer.step()
-            if step % config.look_steps == 0 or step == config.steps:
-                looks = run.look()
-                stopped_by = judge.looked(step, looks)
+        training_s += time.perf_counter() - began
+        pace.advance(run.n_tokens, training_s)
+        if stopped_by is None and pace.is_look:
+            looks = run.look()
+            stopped_by = judge.looked(pace.steps, looks)
+            run.emphasise(judge.emphasis(looks))
+        book.n_steps = pace.n_steps
+        if stopped_by is None and pace.is_over:
+            stopped_by = judge.round_over(pace.round) if pace.spent_first == "steps" else pace.spent_first
+            if stopped_by is None:
+                pace.begin_round()
         elapsed_s = time.perf_counter() - started
         log = book.add(prompts, figures, drifts, lr, elapsed_s, looks)
         if on_step:
             on_step(log)
         if stopped_by is not None:
             break
+    assert stopped_by is not None  # turns have no end
     restored = judge.restore(stopped_by, log.step)
     after = log.looks if log.looks and restored is None else run.look()
-    result = TuningResult(
+    return TuningResult(
         steps=len(book.steps),
-        stopped_by=stopped_by or "steps",
+        stopped_by=stopped_by,
         restored_step=restored,
         before=tuple(look.figures for look in before),
         after=tuple(look.figures for look in after),
@@ -110,18 +137,9 @@ def tune(
         losses=tuple(book.steps),
         elapsed_s=time.perf_counter() - started,
         n_tokens=run.n_tokens,
+        training_s=training_s,
+        rounds=pace.round,
     )
-    out.mkdir(parents=True, exist_ok=True)
-    write_seen(out / ADAPTER_FILE, {prompt.task.prompt.fingerprint: prompt.seen for prompt in run.prompts})
-    _save(model, model_path, model_name or model_path, tasks, config, out, scope, result)
-    return result
-
-
-def learning_rate(config: TuningConfig, step: int) -> float:
-    """The rate at a step, from 1: a short linear rise, then constant or falling to 0 behind the last step."""
-    rise = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
-    fall = 1.0 if config.schedule == "constant" else 1 - (step - 1) / config.steps
-    return config.lr * rise * fall
 
 
 class _Run:
@@ -168,19 +186,39 @@ class _Run:
         wanted = multiplies_in_bf16(kind) if self.config.bf16 is None else self.config.bf16
         return torch.autocast(kind, torch.bfloat16, enabled=wanted and n_nodes >= BF16_NODES)
 
+    def emphasise(self, weights: Sequence[dict[str, float]]) -> None:
+        """Let fields count more from here on, prompt by prompt."""
+        for prompt, emphasis in zip(self.prompts, weights, strict=True):
+            prompt.emphasis = emphasis
+
     def backward_targets(self, prompt: PreparedTask, scale: float = 1.0) -> Figures:
-        """Add `scale` times the gradient of the prompt's trie loss, pack by pack; returns its figures."""
+        """Add `scale` times the gradient of the prompt's loss, pack by pack; returns its figures.
+
+        They are those of the exact loss, however much single fields count in the gradient.
+        """
+        if self.config.method == "sft":
+            return self._backward_samples(prompt, scale)
         trie = prompt.trie()
-        log_probs = np.zeros(len(trie))
-        for batch in batches(
-            trie, prompt.task.prompt.ids, self.model.device, self.config.pack_nodes, self.config.batch_tokens
-        ):
-            with self.autocast(len(trie)):
-                loss, read = pack_loss(self.model, batch)
-            (scale * loss).backward()  # type: ignore[no-untyped-call]
-            log_probs[batch.read.cpu().numpy()] = read.detach().double().cpu().numpy()
-            self.n_tokens += batch.n_tokens
+        ids, config = prompt.task.prompt.ids, self.config
+        log_probs, n_tokens = backward_trie(
+            self.model, prompt.emphasised(trie), ids, scale, config.pack_nodes, config.batch_tokens,
+            self.autocast(len(trie)),
+        )  # fmt: skip
+        self.n_tokens += n_tokens
         return trie.figures(log_probs)
+
+    def _backward_samples(self, prompt: PreparedTask, scale: float) -> Figures:
+        """The same of plain cross-entropy on sampled answers; figures are per answer, as those of the exact loss."""
+        answers = prompt.samples(self.config.batch_size or BATCH_SIZE)
+        ids, n_answer_tokens, total = prompt.task.prompt.ids, sum(map(len, answers)), 0.0
+        for batch in sft.batches(ids, answers, self.model.device, self.config.batch_tokens):
+            with self.autocast(batch.n_tokens):
+                loss = sft.answer_nll(self.model, batch).sum()
+            (scale * loss / n_answer_tokens).backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+            self.n_tokens += batch.n_tokens
+        optimum = 0.0 if prompt.fixed is None else prompt.fixed.entropy()  # shown of a fixed list alone
+        return Figures(total / len(answers), optimum, None, None, None, False, {})
 
     def backward_anchor(self, prompt: PreparedTask, scale: float = 1.0) -> float | None:
         """Add `scale` times the gradient of the anchor on some of the base model's answers; returns the estimate."""

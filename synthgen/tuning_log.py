@@ -65,6 +65,8 @@ class TuningResult:
     losses: tuple[StepLog, ...]
     elapsed_s: float
     n_tokens: int  # evaluated with gradient, padding and repeated prompts included
+    training_s: float | None = None  # of the steps alone: no loading, no looks; None: not measured
+    rounds: int = 1
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, every step's log included."""
@@ -72,7 +74,7 @@ class TuningResult:
 
     def summary(self) -> dict[str, Any]:
         """JSON values without steps and prompts, for the manifest."""
-        kept = ("steps", "stopped_by", "restored_step", "elapsed_s", "n_tokens")
+        kept = ("steps", "rounds", "stopped_by", "restored_step", "elapsed_s", "training_s", "n_tokens")
         return {key: getattr(self, key) for key in kept}
 
 

@@ -34,6 +34,7 @@ class PreparedTask:
         self.rng = np.random.default_rng([config.seed, index])
         self.n_targets = task.n_targets or config.n_targets
         self.anchor: Anchor | None = None
+        self.emphasis: dict[str, float] = {}  # field → how much more its tokens count in the loss
         self.fixed: TokenTrie | None = None  # the same at every step, of the list; None: fresh tuples
         self._list: TargetSet | None = None
         self._rows: Counter[tuple[str, ...]] = Counter()  # tuples, and the steps that each was a target in
@@ -48,7 +49,8 @@ class PreparedTask:
             else:
                 targets, held_out = split(targets, HELD_OUT_SHARE, self.rng)
         # A fixed list without declared fields, or marginals multiplied out, is the whole distribution.
-        is_exact = not source.closed or (source.kind == "marginals" and not source.fresh)
+        is_declared = bool(source.closed or source.conditionals)
+        is_exact = not is_declared or (source.kind == "marginals" and not source.fresh)
         self.fixed, self._list = self._trie(targets, is_exact), targets
         self.judged = self.fixed if held_out is None else self._trie(held_out)
 
@@ -61,6 +63,25 @@ class PreparedTask:
         self._rows.update(targets.values)
         return self._trie(targets)
 
+    def emphasised(self, trie: TokenTrie) -> TokenTrie:
+        """The trie with the masses that the loss takes: more where a field lags; the optimum stays where it is."""
+        if not self.emphasis:
+            return trie
+        factors = np.array([self.emphasis.get(name, 1.0) for name in trie.fields])
+        return replace(trie, mass=trie.mass * factors[trie.field])
+
+    def samples(self, n: int) -> list[list[int]]:
+        """Token ids of `n` answers drawn from the targets, each a target of one sequence."""
+        if self._list is None:
+            targets = self._draw(n)
+            chosen = resample(targets.weights, n, self.rng)
+        else:
+            targets = self._list
+            chosen = self.rng.choice(len(targets.answers), size=n, p=targets.weights).tolist()
+        self._rows.update(targets.values[i] for i in chosen)
+        ids = {i: self._ids(targets, i) for i in set(chosen)}
+        return [ids[i] for i in chosen]
+
     @property
     def seen(self) -> Seen:
         """The tuples that were targets so far."""
@@ -71,14 +92,20 @@ class PreparedTask:
         targets = self.task.source.draw(self.rng, n)
         if targets.whole:
             return None
-        ids = [self.tokens.leading(answer, len(targets.fields), False)[0] for answer in targets.answers]
+        ids = [self._ids(targets, i) for i in range(len(targets.answers))]
         return [ids[i] for i in resample(targets.weights, n, self.rng)]
+
+    def _ids(self, targets: TargetSet, i: int) -> list[int]:
+        return self.tokens.leading(targets.answers[i], len(targets.fields), targets.whole)[0]
 
     def _draw(self, n: int) -> TargetSet:
         return self.task.source.draw(self.rng, n if self.task.source.fresh else None)
 
     def _trie(self, targets: TargetSet, is_exact: bool = False) -> TokenTrie:
-        return build_trie(self.tokens, targets, self.task.source.closed, self.rng, is_exact)
+        source = self.task.source
+        return build_trie(
+            self.tokens, targets, source.closed, self.rng, is_exact, conditionals=source.conditionals
+        )
 
 
 def resample(weights: np.ndarray[Any, Any], n: int, rng: np.random.Generator) -> list[int]:

@@ -11,7 +11,7 @@ import hashlib
 import math
 import sqlite3
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -23,7 +23,7 @@ from synthgen.engines.protocol import Completion
 from synthgen.errors import RecipeError, SinkError
 from synthgen.recipe import Recipe, UniqueSpec
 from synthgen.schema import RecordSchema
-from synthgen.validation import Record, Rejection, validate
+from synthgen.validation import Read, Record, Rejection, validate
 
 if TYPE_CHECKING:
     import polars as pl
@@ -142,8 +142,14 @@ class Uniqueness:
             raise self._cannot_write(error) from error
         return record
 
-    def recollect(self, sink: Sink) -> None:
-        """Take in all that earlier runs accepted, so that it stays: final shards first, then journals."""
+    def recollect(
+        self, sink: Sink, read: Read | None = None, keeps: Callable[[Record], bool] = lambda _: True
+    ) -> None:
+        """Take in all that earlier runs accepted, so that it stays: final shards first, then journals.
+
+        `read` is what reads the answers of the run (see validation.py); `keeps` says of a journal's record whether
+        other rules let it pass.
+        """
         import polars as pl
 
         from synthgen.parquet import shard_name
@@ -156,7 +162,7 @@ class Uniqueness:
             self.remember(pl.read_parquet(sink.out / shard_name(number), columns=["_id", *columns]))
         for number in to_do:
             shard = Shard(sink.plan.ids(number), journal_path(sink.out, number), self._schema)
-            self.recall(shard.replay())
+            self.recall(shard.replay(), read, keeps)
 
     def remember(self, rows: pl.DataFrame) -> None:
         """Take in records that are final: the rules' columns, and `_id`."""
@@ -165,7 +171,12 @@ class Uniqueness:
                 columns = rows.select("_id", *rule.fields).iter_rows()
                 rule.index.fill((row[0], [text_for_equality(value) for value in row[1:]]) for row in columns)
 
-    def recall(self, journal: Iterable[tuple[Completion, int, str]]) -> None:
+    def recall(
+        self,
+        journal: Iterable[tuple[Completion, int, str]],
+        read: Read | None = None,
+        keeps: Callable[[Record], bool] = lambda _: True,
+    ) -> None:
         """Take in a shard that was not finished, as (completion, attempt, adapter).
 
         An attempt that another one followed was refused then, whatever became of the record it repeated.
@@ -175,8 +186,8 @@ class Uniqueness:
         self._superseded |= {id_: attempt for id_, attempt in last.items() if attempt}
         for completion, attempt, adapter in entries:
             if attempt == last[completion.id]:
-                outcome = validate(self._schema, completion, attempt, adapter)
-                if isinstance(outcome, Record):
+                outcome = validate(self._schema, completion, attempt, adapter, read)
+                if isinstance(outcome, Record) and keeps(outcome):
                     self.admit(outcome, completion)
 
     def exhausted(self, reasons: Mapping[str, int]) -> str:

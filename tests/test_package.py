@@ -5,7 +5,7 @@ import sys
 
 import synthgen
 
-HEAVY = ("torch", "transformers", "peft", "vllm", "ray", "polars", "scipy", "numpy")
+HEAVY = ("torch", "transformers", "peft", "vllm", "ray", "polars", "scipy", "numpy", "altair", "vl_convert")
 
 
 def test_public_names_are_sorted_and_exist() -> None:

@@ -153,6 +153,73 @@ def test_one_prompt_with_targets_is_short_for_a_list_of_one() -> None:
     assert recipes[0].reference() == recipes[1].reference() == Reference({"value": {"1": 0.25, "2": 0.75}})
 
 
+def test_a_target_declares_the_distribution_of_the_record_whoever_makes_it() -> None:
+    fair = {"targets": {"value": {"1": 1, "2": 1}}}
+    recipe = Recipe.from_mapping(DIE | {"target": fair}, ROOT)
+    assert recipe.reference() == Reference({"value": {"1": 0.5, "2": 0.5}})
+    untuned = Recipe.from_mapping({"schema": "schemas/die.py:Die", "target": fair}, ROOT)
+    assert untuned.mix == (("base", 1.0),) and untuned.reference() == recipe.reference()
+    balanced = Recipe.from_mapping(DIE | {"generate": {"mix": {"base": 1}, "balance": "prefill"}}, ROOT)
+    assert balanced.reference() == Reference(
+        {"value": {"1": 0.25, "2": 0.75}}
+    )  # the adapter's, which it draws from
+
+
+def test_a_target_may_declare_any_fields_of_the_record() -> None:
+    job: dict[str, object] = {"schema": "schemas/job.py:Job"}
+    some = {"remote": {"yes": 1, "no": 3}, "contract": {"contract": 1}}
+    recipe = Recipe.from_mapping(job | {"target": {"targets": some}}, ROOT)
+    source = recipe.declared()
+    assert source is not None and source.fields == ("contract", "remote")
+    assert recipe.reference().shares == {"contract": {"contract": 1.0}, "remote": {"yes": 0.25, "no": 0.75}}
+    turned = {"targets": "schemas/job.py:balanced_jobs", "fields": ["remote", "title"]}
+    with pytest.raises(RecipeError, match=r"target.targets: .* found 3 values; expected 2: remote, title"):
+        Recipe.from_mapping(job | {"target": turned}, ROOT)
+
+
+def test_a_fingerprint_covers_the_target_and_the_remedies_and_stays_without_them() -> None:
+    plain = Recipe.from_mapping(DIE, ROOT)
+    assert "target" not in plain.facts
+    assert set(plain.facts["generate"]) == {  # type: ignore[call-overload]
+        "mix", "temperature", "top_p", "top_k", "max_tokens", "adapter_column",
+    }  # fmt: skip
+    target: dict[str, object] = {"target": {"targets": {"value": {"1": 1}}}}
+    changed = [
+        plain,
+        *(
+            Recipe.from_mapping(DIE | more, ROOT)
+            for more in (target, {"target": {"targets": {"value": {"2": 1}}}})
+        ),
+        *(
+            Recipe.from_mapping(DIE | target | {"generate": ways}, ROOT)
+            for ways in (
+                {"balance": "prefill"},
+                {"balance": "exact"},
+                {"balance": "prefill", "balance_fields": ["value"]},
+                {"min_p": 0.1},
+                {"typical_p": 0.9},
+            )
+        ),
+    ]
+    assert len({recipe.fingerprint for recipe in changed}) == len(changed)
+    spelled_out = {"min_p": 0.0, "typical_p": 1.0, "balance": "none", "ask": "plain"}
+    assert Recipe.from_mapping(DIE | {"generate": spelled_out}, ROOT).fingerprint == plain.fingerprint
+
+
+def test_a_gate_may_stand_on_the_target() -> None:
+    gated = {"target": {"targets": {"value": "uniform"}}, "gates": {"value": {"tv": 0.1}}}
+    recipe = Recipe.from_mapping({"schema": "schemas/die.py:Die"} | gated, ROOT)
+    assert recipe.gates == {"value": {"tv": 0.1}}
+
+
+def test_a_plan_shows_what_is_done_beside_tuning() -> None:
+    ways = {"balance": "in-prompt", "balance_fields": ["value"], "ask": "varied", "min_p": 0.1}
+    content = {"schema": "schemas/die.py:Die", "target": {"targets": {"value": "uniform"}}, "generate": ways}
+    plan = plan_summary(Recipe.from_mapping(content, ROOT), 10)
+    assert plan.remedies == ("balance value: in-prompt", "ask: varied", "min_p 0.1")
+    assert "Choose every value at random" in plan.prompt
+
+
 def test_only_the_recipes_own_prompt_declares_its_distribution() -> None:
     recipe = Recipe.from_mapping(tuned_on(LOADED, WEEKDAY), ROOT)
     assert recipe.reference() == Reference({"value": {"1": 0.25, "2": 0.75}})

@@ -137,7 +137,7 @@ def test_a_failed_gate_keeps_the_data_and_marks_it(model: Path, tmp_path: Path) 
 
 def test_a_changed_recipe_is_refused_by_name(model: Path, recipe: Recipe, tmp_path: Path) -> None:
     run_recipe(recipe, 50, tmp_path, engine=FakeEngine(roll))
-    with pytest.raises(RecipeError, match=r"recipe .* → .*--overwrite"):
+    with pytest.raises(RecipeError, match=r"seed 3 → 4.*--overwrite"):
         run_recipe(make(model, seed=4), 50, tmp_path, engine=FakeEngine(roll))
     with pytest.raises(RecipeError, match="n 50 → 60"):
         run_recipe(recipe, 60, tmp_path, engine=FakeEngine(roll))

@@ -7,7 +7,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 import pytest
@@ -38,7 +38,7 @@ def completion(i: int, text: str | None = None) -> Completion:
     return Completion(i, text if text is not None else f"{{w{i}}}\n{{{i}}}", "stop", 5)
 
 
-def open_sink(out: Path, plan: Plan = PLAN, **options: bool) -> Sink:
+def open_sink(out: Path, plan: Plan = PLAN, **options: Any) -> Sink:
     return Sink(out, plan, SCHEMA, {"recipe": "r1"}, **options)
 
 
@@ -152,6 +152,18 @@ def test_another_identity_is_refused_by_name_unless_overwritten(tmp_path: Path) 
         assert sink.counts.accepted == 0 and not (tmp_path / ".work").exists()
 
 
+def test_a_refusal_names_what_of_the_recipe_changed(tmp_path: Path) -> None:
+    def facts(temperature: float, schema: str, **more: object) -> dict[str, object]:
+        return {"generate": {"temperature": temperature, "top_p": 1.0}, "schema": [schema], **more}
+
+    with Sink(tmp_path, PLAN, SCHEMA, {"recipe": "r1"}, origin=facts(1.0, "a" * 64)) as sink:
+        put(sink, completion(0))
+    with pytest.raises(RecipeError) as refused:
+        Sink(tmp_path, PLAN, SCHEMA, {"recipe": "r2"}, origin=facts(0.9, "b" * 64, unique=[{"near": 0.8}]))
+    said = '(generate.temperature 1.0 → 0.9, schema changed, unique null → [{"near": 0.8}])'
+    assert said in str(refused.value) and "top_p" not in str(refused.value)
+
+
 def test_overwrite_never_clears_a_folder_that_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(RecipeError, match="holds none"):
@@ -225,6 +237,7 @@ def test_an_extended_dataset_keeps_its_shards_byte_for_byte_and_grows_twice(tmp_
             "identity",
             "starts",
             "created",
+            "origin",
             "shards",
         }  # no summary of the shorter one
         assert [sink.plan.ids(k) for k in (2, 3, 5)] == [range(8, 10), range(10, 14), range(18, 19)]

@@ -58,6 +58,8 @@ def test_trie_figures_equal_those_of_whole_targets(
     assert figures.leak == pytest.approx(leak, abs=1e-9)
     assert figures.shape == pytest.approx((weight * (np.log(weight) - inside)).sum(), abs=1e-9)
     assert figures.kl == pytest.approx(figures.cross_entropy - figures.optimum)
+    tv = 0.5 * (np.abs(weight - np.exp(score)).sum() + 1 - np.exp(score).sum())
+    assert figures.fields["answer"].tv == pytest.approx(tv, abs=1e-9)
     assert (figures.kl or 0) >= -1e-9
 
 
@@ -141,3 +143,22 @@ def test_field_figures_follow_the_chain_rule() -> None:
     assert figures.fields["name"].kl is None
     assert (figures.kl, figures.leak) == (gender.kl, gender.leak)
     assert figures.cross_entropy == pytest.approx(sum(f.cross_entropy for f in figures.fields.values()))
+
+
+def test_a_fields_tv_is_the_mean_over_its_prefixes_leak_included() -> None:
+    """Prefix 1 (weight 0.75) is followed by 5, 6 or something else, prefix 2 by just what it should."""
+    builder = Builder(("open", "declared"))
+    for prefix, weight in ((1, 0.75), (2, 0.25)):
+        for token in (5, 6):
+            builder.add([prefix, token, 9], [0, 1, 1], {1: weight * 0.5})
+        builder.add([prefix], [0], {0: weight})
+    trie = builder.build(known=("declared",), exact=False)
+    chances = {(1, 5): 0.8, (1, 6): 0.1, (2, 5): 0.5, (2, 6): 0.5}
+    log_probs = np.zeros(len(trie))
+    for node, above in enumerate(trie.parent.tolist()):
+        pair = int(trie.token[above]), int(trie.token[node])
+        if above >= 0 and pair in chances:
+            log_probs[node] = math.log(chances[pair])
+    fields = trie.figures(log_probs).fields
+    assert fields["declared"].tv == pytest.approx(0.75 * 0.5 * (0.3 + 0.4 + 0.1))
+    assert fields["open"].tv is None

@@ -18,9 +18,11 @@ from transformers import AutoModelForCausalLM
 
 from synthgen.adapters import load_manifest, verify
 from synthgen.anchor import Health, sample, structure_tokens
+from synthgen.conditionals import Conditional
 from synthgen.errors import AdapterError, RecipeError, SynthgenError
 from synthgen.lora import LINEAR_LAYERS, add_lora
 from synthgen.models import model_fingerprint
+from synthgen.pace import learning_rate
 from synthgen.packing import batches, check_packing, node_log_probs, pack_loss
 from synthgen.prompt import Prompt, Tokenizer, answer_ids, build_prompt
 from synthgen.schema import RecordSchema
@@ -30,7 +32,7 @@ from synthgen.target_trie import END, AnswerTokens, build_trie
 from synthgen.targets import TargetSet, TargetSource
 from synthgen.tokenizers import load_tokenizer
 from synthgen.trie import Figures, TokenTrie
-from synthgen.tuning import _Run, learning_rate, tune
+from synthgen.tuning import _Run, tune
 from synthgen.tuning_config import TuningConfig, TuningTask
 from synthgen.tuning_log import StepLog
 from synthgen.tuning_tasks import PreparedTask, resample, split
@@ -191,6 +193,7 @@ class FakeSource:
     kind: str = "function"
     weights: tuple[float, ...] | None = None
     fingerprint: str = "targets"
+    conditionals: dict[str, Conditional] = field(default_factory=dict)
 
     @property
     def schema(self) -> RecordSchema:

@@ -1,16 +1,23 @@
 """Completion → Record or Rejection: always one of the two."""
 
 from datetime import date
-from typing import Literal
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, computed_field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, computed_field, field_validator
 
 from synthgen.engines.protocol import Completion, FinishReason
 from synthgen.schema import RecordSchema
-from synthgen.validation import Record, Rejection, validate
+from synthgen.validation import Record, Rejection, Validator, validate
+
+
+class Colour(StrEnum):
+    red = "red"
+    blue = "blue"
 
 
 class Person(BaseModel):
@@ -87,3 +94,42 @@ def test_an_engine_error_is_a_rejection_too() -> None:
 @given(st.text(), st.sampled_from(["stop", "length"]))
 def test_nothing_raises(text: str, finish: FinishReason) -> None:
     assert isinstance(check(text, finish), Record | Rejection)
+
+
+class Odd(BaseModel):
+    """Fields that Pydantic does not take as they are written, under names of their own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    flag: bool = Field(alias="Is it?")
+    when: date | None
+    colour: Colour
+
+    @cached_property
+    def hidden(self) -> int:
+        return 1
+
+
+def test_written_values_are_converted_under_their_aliases_and_nothing_else_becomes_a_column() -> None:
+    schema = RecordSchema.from_model(Odd)
+    validator = Validator(schema)
+    record = validator(Completion(0, "{yes}\n{none}\n{red}", "stop", 9), 0, "base")
+    assert isinstance(record, Record)
+    assert record.values == {"flag": True, "when": None, "colour": Colour.red}
+    assert type(record.values["colour"]) is Colour
+    rejection = validator(Completion(0, "{yes}\n{12}\n{red}", "stop", 9), 0, "base")
+    assert isinstance(rejection, Rejection) and rejection.reason == "invalid:when"
+
+
+def test_a_models_own_way_of_validating_is_used() -> None:
+    class Counted(BaseModel):
+        word: str
+
+        @classmethod
+        def model_validate(cls, obj: object, **settings: Any) -> "Counted":
+            found = super().model_validate(obj, **settings)
+            found.word += "!"
+            return found
+
+    record = validate(RecordSchema.from_model(Counted), Completion(0, "{hi}", "stop", 1), 0, "base")
+    assert isinstance(record, Record) and record.values == {"word": "hi!"}

@@ -6,6 +6,7 @@ milliseconds, and differ only by `arch` and `seed`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -96,3 +97,22 @@ def tiny_model_folder(path: Path, arch: Arch = "llama", seed: int = 0) -> Path:
     model.generation_config = GenerationConfig(**ids)
     model.save_pretrained(path)
     return path
+
+
+def sharp_model_folder(path: Path, answers: Sequence[str]) -> Path:
+    """A random Llama that can be tuned to give each of a few answers as often as is asked.
+
+    32 dimensions cannot favour some of 384 random directions alike, so the output rows of tokens in no answer are
+    made short, and all logits larger.
+    """
+    from transformers import AutoModelForCausalLM
+
+    from synthgen.tokenizers import load_tokenizer
+
+    folder = tiny_model_folder(path)
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), load_tokenizer(folder)
+    used = {token for text in answers for token in tokenizer.encode(text)} | set(tokenizer.stop_ids)
+    model.lm_head.weight.data[[i for i in range(model.config.vocab_size) if i not in used]] *= 0.1
+    model.model.norm.weight.data *= 6
+    model.save_pretrained(folder)
+    return folder

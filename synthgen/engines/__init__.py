@@ -20,22 +20,26 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "fake": (),
 }
 CAPACITY = {"vllm": 512, "transformers": 128, "fake": 256}  # requests held at once, by measurement
+NO_TYPICAL = "has no typical_p; leave it out, or write `engine: transformers`"
 REMEDY = {
     "vllm": "install synthgen[vllm] (NVIDIA GPU) or requirements/cpu.lock (none), or write `engine: auto`",
     "transformers": "install synthgen again: torch, transformers and peft belong to it",
 }
 
 
-def choose(engine: str = "auto") -> str:
+def choose(engine: str = "auto", typical: bool = False) -> str:
     """The name of the engine to use: `engine` itself, or for "auto" the fastest that is installed.
 
-    vLLM comes first, by measurement. Nothing is imported; packages are only looked for.
+    vLLM comes first, by measurement, unless `typical` sampling is asked for, which it does not have. Nothing is
+    imported; packages are only looked for.
 
     Raises:
-        EngineError: no such engine, or its packages are not installed.
+        EngineError: no such engine, its packages are not installed, or it cannot sample that way.
     """
     if engine == "auto":
-        return "transformers" if _missing("vllm") else "vllm"
+        return "transformers" if typical or _missing("vllm") else "vllm"
+    if engine == "vllm" and typical:
+        raise EngineError(f"engine 'vllm': {NO_TYPICAL}")
     if engine not in NEEDS:
         raise EngineError(f"engine {engine!r}: no such engine; expected auto, {', '.join(NEEDS)}")
     if missing := _missing(engine):
@@ -60,7 +64,7 @@ def open_engine(
         EngineError: no such engine, a package is missing, or it cannot start; the message says why.
         AdapterError: an adapter folder holds no safetensors weights, or does not fit the model.
     """
-    name = choose(name)
+    name = choose(name, sampling.typical_p < 1)
     size = capacity or CAPACITY[name]
     if name == "vllm":
         from synthgen.engines.vllm import VllmEngine
@@ -104,7 +108,7 @@ def open_process_engine(
         EngineDied: the process died, hung, or had too little memory.
         Incomplete: `stopping` came while it started.
     """
-    name = choose(name)
+    name = choose(name, sampling.typical_p < 1)
     opening = partial(open_engine, name, model, dict(adapters), sampling, seed, capacity, gpu_share)
     return ProcessEngine(name, opening, adapters, stall_s=stall_s, stopping=stopping, log=log)
 

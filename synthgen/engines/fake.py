@@ -161,14 +161,22 @@ _WORDS = ("amber", "birch", "cedar", "delta", "ember", "flint", "grove", "heron"
 
 
 def answers_by_hints(text: TextCodec) -> Answer:
-    """An answer function of the right shape for any record prompt: values by the hints of its field lines."""
+    """An answer function of the right shape for any record prompt: values by the hints of its field lines.
+
+    Behind a prefix it goes on with the fields that are not there yet.
+    """
 
     @lru_cache(maxsize=64)
     def fields_of(prompt_ids: tuple[int, ...]) -> list[str]:
         return _FIELD.findall(text.decode(prompt_ids)) or ["Number - 0-9"]
 
     def answer(request: Request, rng: np.random.Generator) -> str:
-        return "\n".join(f"{{{_value(field, rng)}}}" for field in fields_of(request.prompt_ids))
+        lines = [f"{{{_value(field, rng)}}}" for field in fields_of(request.prompt_ids)]
+        begun = text.decode(request.prefix_ids)
+        if not begun:
+            return "\n".join(lines)
+        rest = "".join(f"\n{line}" for line in lines[begun.count("}") :])
+        return rest.removeprefix(begun.rpartition("}")[2])  # which may open the next field
 
     return answer
 

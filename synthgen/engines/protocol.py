@@ -22,6 +22,8 @@ class Sampling:
     top_k: int = 0  # 0: no limit
     max_tokens: int = 160
     stop_ids: tuple[int, ...] = ()  # generation ends after any of these tokens
+    min_p: float = 0.0  # least probability, as a part of the likeliest token's; 0: off (Nguyen et al. 2024)
+    typical_p: float = 1.0  # mass of the locally typical tokens kept; 1: off (Meister et al. 2023)
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Serving:
             AdapterError: an adapter folder holds no safetensors weights, or does not fit the model.
             Incomplete: `stopping` came while it started.
         """
-        name = choose(self.engine)
+        name = choose(self.engine, self.sampling.typical_p < 1)
         n_opened = count()
 
         def open_checked(capacity: int) -> Engine:

@@ -1,7 +1,7 @@
-"""The embedded engine: works wherever torch does; batched, with a key-value cache, LoRA by PEFT.
+"""The embedded engine: works wherever torch does; batched, with a key-value cache, LoRA by PEFT, soft prompts.
 
-Rows of one adapter and one prompt form a batch. The prompt is prefilled once and its keys and values are
-shared; new rows take the places of finished ones as soon as a third as many wait as are alive.
+Rows of one adapter form a batch. A prompt is prefilled once, and its keys and values are shared by the rows that
+have it; new rows take the places of finished ones as soon as a third as many wait as are alive.
 Every row's tokens come from its own request's seed, so a record does not depend on its neighbours (but for
 rounding, where two tokens are equally likely to within the batch's arithmetic).
 """
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
+from synthgen.elicit.soft_prompt import check_width, read_soft_prompts
 from synthgen.engines.protocol import Completion, EngineInfo, FinishReason, Request, Sampling
 from synthgen.engines.sampling import draw
 from synthgen.engines.transformers_cache import RowCache
@@ -28,7 +30,7 @@ from synthgen.errors import AdapterError, EngineError
 from synthgen.models import resolve_model
 from synthgen.tokenizers import load_tokenizer
 
-Key = tuple[str | None, tuple[int, ...]]  # adapter and prompt: what the rows of a batch have in common
+Key = tuple[str | None, tuple[int, ...]]  # adapter and prompt
 SCORE_ELEMENTS = 2**27  # logits held at once while scoring
 MAX_PROMPTS = 32  # prefilled prompts kept
 
@@ -46,7 +48,7 @@ class _Row:
 
 @dataclass
 class _Batch:
-    """Rows of one key, in the order of the cache's rows; `None` where a row has finished."""
+    """Rows of one adapter, in the order of the cache's rows; `None` where a row has finished."""
 
     cache: RowCache
     rows: list[_Row | None] = field(default_factory=list)
@@ -90,13 +92,14 @@ class TransformersEngine:
         self.capacity = capacity
         self._device = torch.device(name)
         self._tokenizer = load_tokenizer(place)
-        self._slots: dict[str, str] = {a: f"adapter_{i}" for i, a in enumerate(adapters or {})}
-        self._model: Any = (
-            _load(place, adapters or {}, self._slots, getattr(torch, number)).to(self._device).eval()
-        )
+        self._soft = read_soft_prompts(adapters or {})
+        lora = {name: folder for name, folder in (adapters or {}).items() if name not in self._soft}
+        self._slots: dict[str, str] = {a: f"adapter_{i}" for i, a in enumerate(lora)}
+        self._model: Any = _load(place, lora, self._slots, getattr(torch, number)).to(self._device).eval()
+        check_width(self._soft, self._model.get_input_embeddings().embedding_dim, place)
         self._active: str | None = None
         self._prefilled: dict[Key, _Prefilled] = {}
-        self._batches: dict[Key, _Batch] = {}
+        self._batches: dict[str | None, _Batch] = {}
         self._answered: list[Completion] = []
         self.info = EngineInfo(
             "transformers", version("transformers"), _device_name(self._device), "record", {"dtype": number}
@@ -111,22 +114,21 @@ class TransformersEngine:
                     f"engine transformers: record {request.id} has an empty prompt; expected tokens"
                 )
         for request in requests:
-            key = (request.adapter, request.prompt_ids)
-            if key not in self._batches:
-                self._batches[key] = _Batch(RowCache())
-            self._batches[key].queue.append(request)
+            if request.adapter not in self._batches:
+                self._batches[request.adapter] = _Batch(RowCache())
+            self._batches[request.adapter].queue.append(request)
 
     @torch.inference_mode()
     def poll(self) -> list[Completion]:
         """Step the fullest batch until a request has finished; [] only if nothing is queued."""
         while not self._answered and self._batches:
-            key, batch = max(self._batches.items(), key=lambda item: item[1].n_alive + len(item[1].queue))
-            with self._adapter(key[0]):
-                self._refill(key, batch)
+            adapter, batch = max(self._batches.items(), key=lambda item: item[1].n_alive + len(item[1].queue))
+            with self._adapter(adapter):
+                self._refill(adapter, batch)
                 if batch.n_alive:
                     self._step(batch)
             if not batch.n_alive and not batch.queue:
-                del self._batches[key]
+                del self._batches[adapter]
         answered, self._answered = self._answered, []
         return answered
 
@@ -155,18 +157,18 @@ class TransformersEngine:
         self._batches.clear()
 
     def _check_adapter(self, adapter: str | None) -> None:
-        if adapter is not None and adapter not in self._slots:
+        if adapter is not None and adapter not in self._slots and adapter not in self._soft:
             raise EngineError(
                 f"engine transformers: adapter {adapter!r} was not given at the start; "
-                f"expected one of {sorted(self._slots)} or the base model"
+                f"expected one of {sorted([*self._slots, *self._soft])} or the base model"
             )
 
     @contextmanager
     def _adapter(self, adapter: str | None) -> Iterator[None]:
-        """The model with this adapter, or with none."""
+        """The model with this adapter, or with none; a soft prompt is none to the model's layers."""
         if self._model is None:
             raise EngineError("engine transformers: is closed")
-        if adapter is None:
+        if adapter is None or adapter in self._soft:
             if not self._slots:
                 yield
                 return
@@ -184,11 +186,16 @@ class TransformersEngine:
                 self._prefilled.pop(next(iter(self._prefilled)))
             cache = RowCache()
             ids = torch.tensor([key[1]], device=self._device)
-            out = self._model(input_ids=ids, past_key_values=cache.cache, use_cache=True, logits_to_keep=1)
+            soft = None if key[0] is None else self._soft.get(key[0])
+            given = {"input_ids": ids}
+            if soft is not None:
+                words = self._model.get_input_embeddings()(ids)[0]  # (T, H)
+                given = {"inputs_embeds": soft.inserted(words)[None]}
+            out = self._model(**given, past_key_values=cache.cache, use_cache=True, logits_to_keep=1)
             self._prefilled[key] = _Prefilled(cache.contents(), out.logits[:, -1].float())
         return self._prefilled[key]
 
-    def _refill(self, key: Key, batch: _Batch) -> None:
+    def _refill(self, adapter: str | None, batch: _Batch) -> None:
         """Seat queued requests once they are a third of those alive; else pack when half the rows are done."""
         keep = [i for i, row in enumerate(batch.rows) if row is not None]
         n_new = min(len(batch.queue), self.capacity - len(keep))
@@ -196,12 +203,15 @@ class TransformersEngine:
             n_new = 0
             if 2 * len(keep) > len(batch.rows) or not keep:
                 return
-        prompt = self._prefill(key)
-        batch.cache.pack(keep, n_new, prompt.layers)
+        new = [batch.queue.popleft() for _ in range(n_new)]
+        alike = [(prompt, len(list(rows))) for prompt, rows in groupby(new, lambda row: row.prompt_ids)]
+        prompts = [(self._prefill((adapter, prompt)), n) for prompt, n in alike]
+        batch.cache.pack(keep, [(prompt.layers, n) for prompt, n in prompts])
         batch.rows = [batch.rows[i] for i in keep]
-        batch.rows += [self._seat(batch.queue.popleft()) for _ in range(n_new)]
-        if n_new:
-            self._advance(batch, len(keep), prompt.logits.expand(n_new, -1))
+        batch.rows += [self._seat(request) for request in new]
+        if new:
+            logits = torch.cat([prompt.logits.expand(n, -1) for prompt, n in prompts])
+            self._advance(batch, len(keep), logits)
 
     def _seat(self, request: Request) -> _Row:
         generator = np.random.Generator(np.random.Philox(request.seed))
@@ -250,7 +260,7 @@ class TransformersEngine:
         """Answers of any lengths behind one prompt; padding comes after them and is not looked at."""
         assert self._model is not None
         rows = RowCache()
-        rows.pack([], len(answers), prompt.layers)
+        rows.pack([], [(prompt.layers, len(answers))])
         width = max(len(answer) for answer in answers)
         ids = torch.tensor(
             [[*answer, *[0] * (width - len(answer))] for answer in answers], device=self._device

@@ -66,17 +66,18 @@ class RowCache:
         columns = torch.arange(self.length + 1, device=device)[None]
         return (columns >= starts).long(), self.length - starts
 
-    def pack(self, keep: Sequence[int], n_new: int, prompt: Layers) -> None:
-        """Keep some rows, in this order, append `n_new` rows that hold `prompt` (batch of 1), drop empty columns."""
+    def pack(self, keep: Sequence[int], new: Sequence[tuple[Layers, int]]) -> None:
+        """Keep some rows, in this order, append `n` rows for every (prompt of batch 1, n), drop empty columns."""
         old = self.contents()
         lengths = [self.length - self.starts[i] for i in keep]
-        lengths += [prompt[0][0].shape[2]] * n_new
+        for prompt, n in new:
+            lengths += [prompt[0][0].shape[2]] * n
         width = max(lengths, default=0)
         self.starts = [width - length for length in lengths]
         packed = []
-        for i in range(max(len(old), len(prompt))):
+        for i in range(len(new[0][0]) if new else len(old)):
             parts = [
-                _joined(old[i][j] if old else None, keep, prompt[i][j] if n_new else None, n_new, width)
+                _joined(old[i][j] if old else None, keep, [(prompt[i][j], n) for prompt, n in new], width)
                 for j in (0, 1)
             ]
             packed.append((parts[0], parts[1]))
@@ -86,17 +87,20 @@ class RowCache:
 
 
 def _joined(
-    old: torch.Tensor | None, keep: Sequence[int], prompt: torch.Tensor | None, n_new: int, width: int
+    old: torch.Tensor | None, keep: Sequence[int], new: Sequence[tuple[torch.Tensor, int]], width: int
 ) -> torch.Tensor:
-    """Kept rows of `old`, then `n_new` times `prompt`, all ending in column `width`; zeros before."""
-    like = prompt if prompt is not None else old
+    """Kept rows of `old`, then `n` times every new prompt, all ending in column `width`; zeros before."""
+    like = new[0][0] if new else old
     assert like is not None
-    joined = like.new_zeros(len(keep) + n_new, like.shape[1], width, like.shape[3])
+    n_rows = len(keep) + sum(n for _, n in new)
+    joined = like.new_zeros(n_rows, like.shape[1], width, like.shape[3])
     if old is not None and keep:
-        n = min(width, old.shape[2])
-        joined[: len(keep), :, width - n :] = old[list(keep), :, old.shape[2] - n :]
-    if prompt is not None:
-        joined[len(keep) :, :, width - prompt.shape[2] :] = prompt
+        n_kept = min(width, old.shape[2])
+        joined[: len(keep), :, width - n_kept :] = old[list(keep), :, old.shape[2] - n_kept :]
+    begin = len(keep)
+    for prompt, n in new:
+        joined[begin : begin + n, :, width - prompt.shape[2] :] = prompt
+        begin += n
     return joined
 
 

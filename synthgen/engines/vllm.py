@@ -3,6 +3,8 @@
 On the CPU build, adapters are applied by `vllm_lora_cpu`, which is twice as fast as vLLM's own path for few
 adapters, and leaves base rows alone: vLLM 0.32's gives a base row batched with adapter rows the
 adapter in the last slot. As a second guard one slot more than there are adapters is kept empty.
+Soft prompts go in as embeddings at their positions, all other positions as token ids; LoRA rows, soft prompts and
+base rows may share a batch.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ with warnings.catch_warnings():  # the libraries' deprecations are no concern of
     from vllm.version import __version__
 
 from synthgen.engines.protocol import Completion, EngineInfo, Request, Sampling  # noqa: E402
+from synthgen.engines.vllm_soft import SoftPrompts  # noqa: E402
 from synthgen.errors import AdapterError, EngineError  # noqa: E402
 from synthgen.models import resolve_model  # noqa: E402
 from synthgen.tokenizers import load_tokenizer  # noqa: E402
@@ -81,7 +84,9 @@ class VllmEngine:
         local, cpu = Path(place).is_dir(), current_platform.is_cpu()
         self._sampling = sampling or Sampling()
         self._tokenizer = load_tokenizer(place)
-        self._adapters = _lora_requests(adapters or {})
+        self._soft = SoftPrompts(adapters or {})
+        lora = {name: folder for name, folder in (adapters or {}).items() if name not in self._soft}
+        self._adapters = _lora_requests(lora)
         self._queue: deque[Request] = deque()
         self._running: dict[str, Request] = {}
         self._n_started = 0
@@ -99,9 +104,9 @@ class VllmEngine:
             "disable_log_stats": True,
         }
         if self._adapters:
-            settings |= _lora_settings(
-                {name: _config(name, folder) for name, folder in (adapters or {}).items()}
-            )
+            settings |= _lora_settings({name: _config(name, folder) for name, folder in lora.items()})
+        if self._soft:
+            settings["enable_prompt_embeds"] = True
         if cpu:
             settings |= {
                 "enforce_eager": True,
@@ -128,6 +133,7 @@ class VllmEngine:
         finally:
             if local and offline is None:
                 os.environ.pop("HF_HUB_OFFLINE", None)
+        self._soft.check_width(self._engine.model_config.get_hidden_size(), place)
         shown = (
             "dtype",
             "max_model_len",
@@ -135,6 +141,7 @@ class VllmEngine:
             "seed",
             "max_loras",
             "max_lora_rank",
+            "enable_prompt_embeds",
             "enforce_eager",
         )
         device = "cpu" if cpu else f"cuda:{torch.cuda.get_device_name()}"
@@ -174,7 +181,8 @@ class VllmEngine:
                 params = SamplingParams(
                     temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False, ignore_eos=True
                 )
-                self._add(f"score-{self._n_started}", (*prompt_ids, *answer), params, adapter)
+                ids = (*prompt_ids, *answer)
+                self._add(f"score-{self._n_started}", ids, len(prompt_ids), params, adapter)
         while waiting:
             for output in self._step():
                 if output.finished:
@@ -201,6 +209,7 @@ class VllmEngine:
             temperature=0.0 if greedy else chosen.temperature,
             top_p=1.0 if greedy else chosen.top_p,
             top_k=0 if greedy else chosen.top_k,
+            min_p=0.0 if greedy else chosen.min_p,
             max_tokens=chosen.max_tokens,
             stop_token_ids=list(chosen.stop_ids),
             seed=None if greedy else request.seed % 2**63,
@@ -212,17 +221,24 @@ class VllmEngine:
         self._n_started += 1
         name = f"{request.id}-{self._n_started}"
         try:
-            self._add(name, request.prompt_ids + request.prefix_ids, params, request.adapter)
+            ids = request.prompt_ids + request.prefix_ids
+            self._add(name, ids, len(request.prompt_ids), params, request.adapter)
         except ValueError as error:
             return Completion(request.id, "", "error", 0, detail=" ".join(str(error).split())[:300])
         self._running[name] = request
         return None
 
-    def _add(self, name: str, ids: Sequence[int], params: Any, adapter: str | None) -> None:
+    def _add(self, name: str, ids: Sequence[int], n_prompt: int, params: Any, adapter: str | None) -> None:
+        """Hand over token ids, of which the first `n_prompt` are the prompt."""
         if self._engine is None:
             raise EngineError("engine vllm: is closed")
-        lora = None if adapter is None else self._adapters[adapter]
-        self._engine.add_request(name, TokensPrompt(prompt_token_ids=list(ids)), params, lora_request=lora)
+        prompt: Any = TokensPrompt(prompt_token_ids=list(ids))
+        lora = None
+        if adapter is not None and adapter in self._soft:
+            prompt = self._soft.prompt(adapter, ids, n_prompt)
+        elif adapter is not None:
+            lora = self._adapters[adapter]
+        self._engine.add_request(name, prompt, params, lora_request=lora)
 
     def _step(self) -> list[Any]:
         try:
@@ -247,10 +263,10 @@ class VllmEngine:
         return Completion(request.id, text, answer.finish_reason, len(ids), ids)
 
     def _check_adapter(self, adapter: str | None) -> None:
-        if adapter is not None and adapter not in self._adapters:
+        if adapter is not None and adapter not in self._adapters and adapter not in self._soft:
             raise EngineError(
                 f"engine vllm: adapter {adapter!r} was not given at the start; "
-                f"expected one of {sorted(self._adapters)} or the base model"
+                f"expected one of {sorted([*self._adapters, *self._soft.names])} or the base model"
             )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from synthgen.report import remedies
 from synthgen.report import wording as w
 from synthgen.report.figures import Facts, FieldFacts, short
 
@@ -49,10 +50,8 @@ def render(facts: Facts) -> str:
         "## Limits",
         _limits(facts),
         "## Method",
-        "The model was tuned with LoRA to spread its answers over a declared target distribution, after "
-        "Zhang et al. 2024 (arXiv 2404.10859), and sampled. All figures, with their simulated floors, are in "
-        "`report.json` and drawn in `report.html`.",
-        _CITATION,
+        _method(facts),
+        _CITATION if facts.run.adapters else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -84,6 +83,9 @@ def _how(facts: Facts) -> str:
         ("Schema", run.schema),
         ("Model", run.model),
         ("Adapters", ", ".join(adapters) or None),
+        ("Balance", remedies.balance(run)),
+        ("Prompt", remedies.asked(run)),
+        ("Sampling", str(run.details.get("sampling", ""))),
         ("Engine", run.engine),
         ("Seed", None if run.seed is None else str(run.seed)),
         ("Attempts", _attempts(facts)),
@@ -172,13 +174,19 @@ def _adapters(facts: Facts) -> str:
     return "\n".join(lines)
 
 
+def _method(facts: Facts) -> str:
+    tuned = (
+        "The model was tuned with LoRA to spread its answers over a declared target distribution, after "
+        "Zhang et al. 2024 (arXiv 2404.10859), and sampled."
+    )
+    figures = "All figures, with their simulated floors, are in `report.json` and drawn in `report.html`."
+    return f"{tuned if facts.run.adapters else 'The model was sampled.'} {figures}"
+
+
 def _limits(facts: Facts) -> str:
-    independent = facts.run.details.get("independent_draws", True)
     lines = [
         "- Synthetic: nobody and nothing described here exists; likeness to real people is chance.",
-        "- Records are independent draws from the model; none was chosen to fill a quota."
-        if independent
-        else "- Records were drawn to fill quotas: rows are correlated, distances lie below the floor.",
+        *(f"- {_plain(line)}" for line in remedies.independence(facts.run)),
         "- Balanced is what was declared and measured above. Dependence between fields, and fields without a "
         "target, are the model's own.",
         "- Statements in free text are not facts.",

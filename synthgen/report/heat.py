@@ -10,8 +10,8 @@ from html import escape
 
 from synthgen.report import wording as w
 from synthgen.report.figures import Dependence, Facts, PairTarget
+from synthgen.report.pictures import heat_map
 
-_DEEPEST = 60  # percent of the colour at most, so that the ink stays legible in both themes
 _FULL = 0.5  # TV that has the full colour
 
 
@@ -20,12 +20,14 @@ def section(facts: Facts) -> str:
     maps, said, notes = [], [], []
     if facts.joint is not None and facts.joint.pairs:
         cells = {frozenset((pair.a, pair.b)): _dependence(pair) for pair in facts.joint.pairs}
-        maps.append(_heat("Cramér's V between fields", facts, facts.joint.fields, cells))
+        maps.append(_heat("Cramér's V between fields", facts, facts.joint.fields, cells, w.dependence(facts)))
         said.append(w.dependence(facts))
         notes.append(w.joint_note(facts))
-    if facts.pairs is not None:
+    if facts.pairs is not None and facts.pairs.pairs:
         cells = {frozenset((pair.a, pair.b)): _distance(pair) for pair in facts.pairs.pairs}
-        maps.append(_heat("TV of pairs to their joint target", facts, facts.pairs.fields, cells))
+        maps.append(
+            _heat("TV of pairs to their joint target", facts, facts.pairs.fields, cells, w.pairs(facts))
+        )
         said.append(w.pairs(facts))
         notes.append(w.pairs_note(facts))
     said.append(w.drift(facts))
@@ -39,34 +41,43 @@ def section(facts: Facts) -> str:
     )
 
 
-def _dependence(pair: Dependence) -> str:
-    title = f"{pair.a} and {pair.b}: {w.nats(pair.corrected)} nats, p {w.p_value(pair.p_value)}"
-    return _cell(pair.cramers_v, w.association(pair), title, marked=pair.is_real)
+def _dependence(pair: Dependence) -> dict[str, object]:
+    said = f"{w.nats(pair.corrected)} nats, p {w.p_value(pair.p_value)}"
+    return {"tone": pair.cramers_v, "text": w.association(pair), "said": said, "marked": pair.is_real}
 
 
-def _distance(pair: PairTarget) -> str:
-    title = f"{pair.a} and {pair.b}: {w.pair_tv(pair)}, floor {w.floor(pair.tv)}, {pair.tv.verdict}"
+def _distance(pair: PairTarget) -> dict[str, object]:
     value = pair.tv.value or 0.0
-    return _cell(min(1.0, value / _FULL), w.distance(value), title, marked=pair.tv.state == "off")
+    said = f"{w.pair_tv(pair)}, floor {w.floor(pair.tv)}, {pair.tv.verdict}"
+    return {
+        "tone": min(1.0, value / _FULL),
+        "text": w.distance(value),
+        "said": said,
+        "marked": pair.tv.state == "off",
+    }
 
 
-def _cell(tone: float, text: str, title: str, marked: bool) -> str:
-    share = round(_DEEPEST * tone)
-    style = "cell real" if marked else "cell"
-    return f'<td class="{style}" style="--v:{share}%" title="{escape(title)}">{escape(text)}</td>'
-
-
-def _heat(title: str, facts: Facts, names: Sequence[str], cells: Mapping[frozenset[str], str]) -> str:
-    """The lower triangle of a table of pairs."""
-    labels = {name: escape(facts.field(name).info.label) for name in names}
-    head = "".join(f'<th scope="col"><span>{labels[name]}</span></th>' for name in names[:-1])
-    rows = []
-    for i, name in enumerate(names[1:], start=1):
-        found = "".join(cells[frozenset((name, other))] for other in names[:i])
-        blanks = "<td></td>" * (len(names) - 1 - i)
-        rows.append(f'<tr><th scope="row">{labels[name]}</th>{found}{blanks}</tr>')
+def _heat(
+    title: str,
+    facts: Facts,
+    names: Sequence[str],
+    cells: Mapping[frozenset[str], Mapping[str, object]],
+    spoken: str,
+) -> str:
+    """The lower triangle of a table of pairs, under its caption."""
+    labels = [facts.field(name).info.label for name in names]
+    placed = [
+        {
+            **(cell := cells[frozenset((names[row], names[column]))]),
+            "row": row,
+            "column": column,
+            "said": f"{labels[column]} and {labels[row]}: {cell['said']}",
+        }
+        for row in range(1, len(names))
+        for column in range(row)
+    ]
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}"><table class="heat">'
-        f"<caption>{escape(title)}; bold where noise does not explain it</caption>"
-        f"<thead><tr><td></td>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<figure class="scroll" tabindex="0" role="region" aria-label="{escape(title)}">'
+        f"<figcaption><b>{escape(title)}</b><span>bold where noise does not explain it</span></figcaption>"
+        f"{heat_map(labels, placed, f'{title}: {spoken}')}</figure>"
     )

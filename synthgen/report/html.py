@@ -1,7 +1,7 @@
 """Facts → report.html: one page that needs nothing but itself.
 
 Only draws. No script, no request: a content-security policy in the page forbids both, and every value that
-comes from the data goes through `html.escape`. Pictures are inline SVG in percent coordinates, for any width.
+comes from the data goes through `html.escape`. Pictures are static inline SVG (see `pictures.py` and `svg.py`).
 """
 
 from __future__ import annotations
@@ -61,8 +61,7 @@ def render_side_by_side(comparison: SideBySide) -> str:
         f'<div class="left">{_table(heads, rows)}</div>',
         f'<p class="note">{escape(w.SIDE_BY_SIDE)}</p>',
         '<div class="legend"><span><i class="t"></i>declared target</span>'
-        '<span><i class="w"></i>95 % interval of a share</span>'
-        "<span>9×: drawn nine times as tall as the tallest</span></div>",
+        '<span><i class="w"></i>95 % interval of a share</span></div>',
         '<section class="panels one" aria-label="Fields">',
         *(_columns(comparison, row) for row in comparison.rows),
         "</section>",
@@ -76,10 +75,11 @@ def _columns(comparison: SideBySide, row: Row) -> str:
     charts = {name: chart for name, chart in zip(comparison.names, row.charts, strict=True) if chart}
     if not charts:
         return ""
-    pictures = beside(charts)
+    known = (facts.fields for facts in comparison.tables.values())
+    info = next(entry.info for fields in known for entry in fields if entry.info.name == row.name)
     return (
         f'<article class="panel"><header><h3>{escape(row.label)}</h3></header>'
-        f'<div class="pair many">{pictures}</div></article>'
+        f'<div class="pair many">{beside(info, charts)}</div></article>'
     )
 
 
@@ -125,8 +125,6 @@ def _legend(facts: Facts) -> str:
         keys.append('<span><i class="t"></i>declared target</span>')
     if any(entry.chart is not None and entry.chart.kind == "values" for entry in facts.fields):
         keys.append('<span><i class="w"></i>95 % interval of a share</span>')
-    if facts.n_before is not None:
-        keys.append("<span>9×: drawn nine times as tall as before</span>")
     if w.compared_at(facts):
         keys.append(f"<span>coverage and entropy compared {w.compared_at(facts)}</span>")
     return f'<div class="legend">{"".join(keys)}</div>'
@@ -141,7 +139,8 @@ def _maps(facts: Facts) -> str:
         return ""
     label, places = max(found, key=lambda pair: len(pair[1].points))  # of city and country, the finer
     return (
-        f'<h2>{escape(label)} on the map</h2>{world_map(places, label)}<p class="note">{w.placed(places)}</p>'
+        f"<h2>{escape(label)} on the map</h2>{world_map(places, label)}"
+        f'<p class="note">{escape(w.placed(places))}</p>'
     )
 
 
@@ -162,11 +161,11 @@ def _adapters(adapters: Sequence[AdapterFacts]) -> str:
             rows.append(
                 ["", name, w.arrow("" if start is None else w.distance(start), w.distance(value)), "", ""]
             )
-    if not rows:
-        return ""
-    heads = ["adapter", "part", "exact KL", "leak", "shape"]
     curves = "".join(f'<div class="panel">{c}</div>' for a in adapters if (c := tuning_curve(a)))
     curves = f'<div class="panels curves">{curves}</div>' if curves else ""
+    if not rows:
+        return f"<h2>Adapters, as they were tuned</h2>{curves}" if curves else ""
+    heads = ["adapter", "part", "exact KL", "leak", "shape"]
     return f"<h2>Adapters: exact distance to the target, before → after</h2>{curves}{_table(heads, rows)}"
 
 

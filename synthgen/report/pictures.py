@@ -1,70 +1,63 @@
-"""Pictures as inline SVG: curves and the world map. Only draws; sizes are relative, for any width.
+"""Curves, heat map and world map as Altair charts, and the caption of any picture. Only draws.
 
-Lines live in a 100 × 100 box that is stretched to the space there is; their strokes are not, and all words
-stand outside, in HTML, where they keep their size.
+As in `bars.py`, values are data and nothing else. Captions stand outside the picture, in HTML.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from importlib.resources import files
+from typing import Any
+
+import altair as alt
 
 from synthgen.report import wording as w
+from synthgen.report.bars import COLOURS, NAMED, TARGET, Table, data, names
 from synthgen.report.figures import Places, Sample, short
 from synthgen.report.reliability import AdapterFacts
+from synthgen.report.svg import WIDTHS, inline
 
-_CELL = 2.5  # degrees per dot of the map
-_NORTH, _WEST = 85.0, -180.0  # upper left corner
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of a plot; `style` is a class of page.css."""
-
-    style: str
-    points: tuple[tuple[float, float], ...]
+_EARTH: dict[str, Any] = {  # 1,000 units around, from 84° north to 57° south: Antarctica is left out
+    "type": "equalEarth",
+    "scale": 184.7,
+    "translate": [500, 242],
+    "clipExtent": [[0, 0], [1000, 435]],
+}
 
 
-def plot(title: str, lines: Sequence[Line], left: str, right: str, top: str, spoken: str) -> str:
-    """Lines over a common box; the axis words are given, as only the caller knows their units."""
-    xs = [x for line in lines for x, _ in line.points]
-    ys = [y for line in lines for _, y in line.points]
-    low, wide, high = min(xs), (max(xs) - min(xs)) or 1.0, max([*ys, 1e-12]) * 1.04
-    shapes = []
-    for line in lines:
-        path = " ".join(f"{100 * (x - low) / wide:.2f},{100 - 100 * y / high:.2f}" for x, y in line.points)
-        shapes.append(
-            f'<polyline class="line {line.style}" vector-effect="non-scaling-stroke" points="{path}"/>'
-        )
-    return (
-        f"<figure><figcaption><b>{escape(title)}</b><span>{escape(top)}</span></figcaption>"
-        f'<svg role="img" viewBox="0 0 100 100" preserveAspectRatio="none" aria-label="{escape(spoken)}">'
-        f"{''.join(shapes)}</svg>"
-        f'<div class="axis"><span>{escape(left)}</span><span>{escape(right)}</span></div></figure>'
-    )
+def figure(title: str, note: str, picture: str) -> str:
+    """A picture under its caption."""
+    caption = f"<figcaption><b>{escape(title)}</b><span>{escape(note)}</span></figcaption>"
+    return f"<figure>{caption}{picture}</figure>"
+
+
+# ── curves ─────────────────────────────────────────────────────────────────────────
 
 
 def rarefaction(label: str, before: Sample | None, after: Sample) -> str:
     """Expected distinct values against the number of records, both tables as far as they go."""
-    tables = [("before", before), ("after", after)]
-    curves = [(style, rarefaction_points(sample)) for style, sample in tables if sample]
-    lines = [
-        Line(style, tuple((math.log10(m), math.log10(value)) for m, value in points))
-        for style, points in curves
-    ]
-    n_most, top = max(p[-1] for _, p in curves), max(p[-1][1] for _, p in curves)
-    ends = ", ".join(f"{style} {w.count(p[-1][1])} of {w.count(p[-1][0])}" for style, p in curves)
-    return plot(
+    samples: list[tuple[Table, Sample | None]] = [("before", before), ("after", after)]
+    curves = {name: rarefaction_points(sample) for name, sample in samples if sample}
+    ends = {name: points[-1] for name, points in curves.items()}
+    spoken = ", ".join(f"{name} {w.count(value)} of {w.count(n)}" for name, (n, value) in ends.items())
+    layers = []
+    for name, points in curves.items():
+        line = data([{"records": n, "values": value} for n, value in points])
+        layers.append(
+            line.mark_line(color=COLOURS[name], aria=False).encode(
+                x=alt.X("records:Q", scale=_log(n for n, _ in ends.values()), axis=_powers()),
+                y=alt.Y("values:Q", scale=_log(v for _, v in ends.values()), axis=_powers()),
+            )
+        )
+    drawn = alt.layer(*layers).properties(width=WIDTHS["full"], height=106)
+    note = w.arrow(w.count(before.coverage) if before else "", w.count(after.coverage))
+    return figure(
         "distinct values by records drawn",
-        lines,
-        "1 record",
-        f"{w.count(n_most[0])}, log scales",
-        f"top {w.count(top)}",
-        f"rarefaction of {label}: {ends}",
+        f"{note}, log scales",
+        inline(drawn, f"rarefaction of {label}: {spoken}", "full"),
     )
 
 
@@ -74,53 +67,109 @@ def rarefaction_points(sample: Sample) -> list[tuple[float, float]]:
     return [(1.0, 1.0), *inner, (float(sample.n), float(sample.coverage))]
 
 
-def tuning_curve(adapter: AdapterFacts) -> str:
-    """KL to the target at every step, where all steps know it; else the loss of each step's own targets.
+def _log(ends: Any) -> alt.Scale:
+    return alt.Scale(type="log", domain=[1, max(1.1, *ends)], nice=False)
 
-    Empty without a curve.
-    """
+
+def _powers() -> alt.Axis:
+    return alt.Axis(values=[10.0**power for power in range(10)], format=",d", labelOverlap=True)
+
+
+def tuning_curve(adapter: AdapterFacts) -> str:
+    """Loss at every step, and the least it could be where every step knows that; empty without a curve."""
     if len(adapter.curve) < 2:
         return ""
-    kls = tuple((step, kl) for step, _, _, kl in adapter.curve if kl is not None)
-    knows_kl = len(kls) == len(adapter.curve)
-    points = kls if knows_kl else tuple((step, loss) for step, loss, _, _ in adapter.curve)
-    name, number = ("KL to the target", w.distance) if knows_kl else ("loss", w.nats)
-    first, last = number(points[0][1]), number(points[-1][1])
-    return plot(
-        f"{adapter.name}: {name}, nats",
-        [Line("after", points)],
-        "first step",
-        f"step {points[-1][0]:,.0f}",
-        f"{first} → {last}",
-        f"{name} of {adapter.name}: {first} nats at first, {last} at last",
+    losses = [loss for _, loss, _, _ in adapter.curve]
+    optima = [optimum for _, _, optimum, _ in adapter.curve if optimum is not None]
+    kls = [kl for _, _, _, kl in adapter.curve if kl is not None]
+    spoken = f"loss of {adapter.name}: {w.nats(losses[0])} nats at first, {w.nats(losses[-1])} at last"
+    note = w.arrow(w.nats(losses[0]), w.nats(losses[-1]))
+    if len(optima) == len(losses):
+        spoken += f", optimum {w.nats(optima[-1])}"
+        note += f", optimum {w.nats(optima[-1])}"
+    else:
+        optima = []
+    if len(kls) == len(losses):
+        spoken += f"; KL to the target of {adapter.name}: {w.distance(kls[0])} nats at first, {w.distance(kls[-1])} at last"
+    low, high = min([*losses, *optima]), max(losses)
+    room = 0.05 * (high - low) or 0.5
+    nats = alt.Scale(domain=[max(0.0, low - room), high + room], nice=False)
+    step = alt.X("step:Q", scale=alt.Scale(nice=False), axis=alt.Axis(tickCount=5, grid=False, format=",d"))
+    steps = data([{"step": s, "loss": loss, "optimum": optimum} for s, loss, optimum, _ in adapter.curve])
+    loss = alt.Y("loss:Q", scale=nats, axis=alt.Axis(tickCount=4, domain=False))
+    layers = [steps.mark_line(color="var(--after)", aria=False).encode(x=step, y=loss)]
+    if optima:
+        layers.append(steps.mark_line(**TARGET, strokeDash=[5, 4]).encode(x=step, y="optimum:Q"))
+    drawn = alt.layer(*layers).properties(width=WIDTHS["full"], height=150)
+    return figure(f"{adapter.name}: loss by step, nats", note, inline(drawn, spoken, "full"))
+
+
+# ── heat map and world map ─────────────────────────────────────────────────────────
+
+
+def heat_map(labels: Sequence[str], cells: Sequence[Mapping[str, object]], spoken: str) -> str:
+    """The lower triangle of a table of pairs.
+
+    Args:
+        labels: of the things that are paired.
+        cells: each with row and column (places in `labels`, row > column), tone (0 to 1), text, said, and
+            marked: whether its text is bold.
+        spoken: the picture in words.
+    """
+    bare = alt.Axis(**NAMED, domain=False, labelColor="var(--ink)")
+    across = alt.Axis(**NAMED, domain=False, labelColor="var(--ink)", orient="top", labelAngle=-40)
+    column = alt.X("column:O", scale=alt.Scale(domain=list(range(len(labels) - 1))), axis=across)
+    row = alt.Y("row:O", scale=alt.Scale(domain=list(range(1, len(labels)))), axis=bare)
+    tone = alt.FillOpacity("tone:Q", scale=alt.Scale(domain=[0, 1], range=[0, 0.6]))
+    shades = data(cells).mark_rect(fill="var(--after)", stroke="var(--card)", strokeWidth=2)
+    layers = [shades.encode(x=column, y=row, fillOpacity=tone, description="said:N")]
+    for marked, weight in ((False, 400), (True, 700)):
+        found = data([cell for cell in cells if cell["marked"] is marked])
+        text = found.mark_text(fontWeight=weight, aria=False)
+        layers.append(text.encode(x=column, y=row, text="text:N"))
+    drawn = alt.layer(*layers).properties(
+        width=52 * (len(labels) - 1), height=32 * (len(labels) - 1), autosize="pad"
     )
+    return inline(drawn.add_params(names(labels, 18)), spoken, "natural")
 
 
 def world_map(places: Places, label: str) -> str:
-    """Places on a map of dots, their area by number of records."""
+    """Places on an equal-area map, their area by number of records, small ones above large ones."""
     most = max((place.n for place in places.points), default=1)
-    largest = max(0.7, 1.6 * min(1.0, math.sqrt(60 / max(1, len(places.points)))))  # many stay apart
-    spots = []
-    for place in reversed(places.points):  # the most frequent on top
-        x, y = (place.longitude - _WEST) / _CELL, (_NORTH - place.latitude) / _CELL
-        radius = max(0.3, largest * math.sqrt(place.n / most))
-        spots.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.2f}">'
-            f"<title>{escape(short(place.name))}: {w.count(place.n)}</title></circle>"
-        )
+    largest = 420.0 * max(0.2, min(1.0, 60 / max(1, len(places.points))))  # many stay apart
+    spots = [
+        {
+            "longitude": place.longitude,
+            "latitude": place.latitude,
+            "area": max(10.0, largest * place.n / most),
+            "said": f"{short(place.name)}: {w.count(place.n)}",
+        }
+        for place in places.points
+    ]
+    land = alt.NamedData(name="land", format=alt.TopoDataFormat(type="topojson", feature="land"))
+    layers = [
+        alt.Chart(land).mark_geoshape(fill="var(--land)", aria=False, clip=False),
+        data(spots)
+        .mark_circle(fill="var(--after)", fillOpacity=0.75, opacity=1, stroke="var(--paper)", strokeWidth=0.6)
+        .encode(
+            longitude="longitude:Q",
+            latitude="latitude:Q",
+            size=alt.Size("area:Q", scale=None),
+            description="said:N",
+        ),
+    ]
     first = ", ".join(f"{short(p.name)} {w.count(p.n)}" for p in places.points[:3])
-    return (
-        f'<svg class="map" role="img" viewBox="0 0 144 57" aria-label="{escape(label)} on a world map, most '
-        f'frequent: {escape(first)}"><path class="land" d="{_land()}"/>{"".join(spots)}</svg>'
+    spoken = f"{label} on a world map, most frequent: {first}"
+    width, height = _EARTH["clipExtent"][1]
+    drawn = alt.layer(*layers).properties(
+        width=width, height=height, projection=alt.Projection(**_EARTH), autosize="none", padding=0
     )
+    return inline(drawn, spoken, "map", {"land": _land()})
 
 
 @cache
-def _land() -> str:
-    """A dot per cell of land: `M x y h0` with a round end."""
-    lines = files("synthgen.report").joinpath("land.txt").read_text(encoding="utf-8").splitlines()
-    dots = []
-    for y, line in enumerate(line for line in lines if not line.startswith("#")):
-        bits = format(int(line, 16), "0144b")
-        dots += [f"M{x}.5 {y}.5h0" for x, bit in enumerate(bits) if bit == "1"]
-    return "".join(dots)
+def _land() -> dict[str, Any]:
+    """Natural Earth's land at 1:110 million, as TopoJSON (see land-110m.LICENSE)."""
+    text = files("synthgen.report").joinpath("land-110m.json").read_text(encoding="utf-8")
+    topology: dict[str, Any] = json.loads(text)
+    return topology

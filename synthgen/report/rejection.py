@@ -23,6 +23,10 @@ def lines(facts: Facts) -> list[str]:
         rates = (f"{a.name} {w.share(a.reject_rate)} of {w.count(a.attempted)}" for a in found.adapters)
         said.append(f"by adapter: {', '.join(rates)}")
     said.append(f"tried again: {w.count(found.n_refilled)} records, {found.most_attempts} attempts at most")
+    if found.quota:
+        by_field = ", ".join(f"{_label(facts, name)} {w.count(n)}" for name, n in found.quota.items())
+        total = w.count(sum(found.quota.values()))
+        said.append(f"refused to keep quotas: {total} sound answers whose places were taken ({by_field})")
     if found.fields:
         said.append(f"by value: {_bias(facts, found)}")
     return said
@@ -83,6 +87,10 @@ def _named(facts: Facts, entry: FieldRejects, value: ValueRejects) -> str:
     label = facts.field(entry.field).info.label
     rates = f"{w.share(value.reject_rate)}, others {w.share(others)}"
     return f"{label} {short(value.value)!r} ({rates}, p {w.p_value(value.p_value)})"
+
+
+def _label(facts: Facts, name: str) -> str:
+    return facts.field(name).info.label
 
 
 def _standing_out(values: Sequence[ValueRejects]) -> list[ValueRejects]:

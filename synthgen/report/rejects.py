@@ -1,11 +1,13 @@
 """Rejected attempts → what they were: by adapter, by reason, and by the value that the model had written.
 
 Rejection is a filter: where it takes one value more often than the others, the accepted records are biased, however
-well the adapter was tuned. Reads the rejects' Parquet in streams; the accepted side is counted by the caller.
+well the adapter was tuned. What a quota refuses is no fault, and counts as a sound attempt there. Reads the rejects'
+Parquet in streams; the accepted side is counted by the caller.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ import numpy as np
 import polars as pl
 from scipy.stats import binomtest, fisher_exact
 
+from synthgen.quota import QUOTA, is_quota
 from synthgen.report.reliability import AdapterAttempts, FieldRejects, RejectFacts, ValueRejects
 from synthgen.report.tables import canonical_number, tally
 
@@ -43,8 +46,9 @@ def reject_facts(
         return None
     table = pl.scan_parquet(list(rejects))
     reasons = _count(table.select(pl.col("_adapter"), pl.col("reason")))
+    is_full = pl.col("reason").str.starts_with(QUOTA)
     fields = [
-        _by_value(data, table, name, positions[name], values)
+        _by_value(data, table.filter(~is_full), table.filter(is_full), name, positions[name], values)
         for name, values in declared.items()
         if name in positions and len(values) <= MOST_VALUES
     ]
@@ -59,7 +63,17 @@ def reject_facts(
         fields=_holm(fields),
         n_refilled=n_by_attempt.get(0, 0),
         most_attempts=2 + max(n_by_attempt, default=-1),
+        quota=_by_field(reasons),
     )
+
+
+def _by_field(reasons: Mapping[tuple[Any, ...], int]) -> dict[str, int]:
+    """How many answers each field's quota refused, over all adapters; the most first."""
+    found: Counter[str] = Counter()
+    for (_, reason), n in reasons.items():
+        if is_quota(reason):
+            found[reason.removeprefix(QUOTA)] += n
+    return dict(found.most_common())
 
 
 def _count(table: pl.LazyFrame) -> dict[tuple[Any, ...], int]:
@@ -69,16 +83,26 @@ def _count(table: pl.LazyFrame) -> dict[tuple[Any, ...], int]:
 
 
 def _by_value(
-    data: pl.LazyFrame, rejects: pl.LazyFrame, name: str, position: int, values: Sequence[str]
+    data: pl.LazyFrame,
+    faulty: pl.LazyFrame,
+    full: pl.LazyFrame,
+    name: str,
+    position: int,
+    values: Sequence[str],
 ) -> FieldRejects:
-    """Attempts and rejections of one field's values, as far as the rejected texts show one."""
+    """Attempts and rejections of one field's values, as far as the rejected texts show one; `full` are sound."""
     accepted = {_spelled(text): 0 for text in values}
     for text, n in tally(data, name).by_text().items():
         accepted[_spelled(text)] = accepted.get(_spelled(text), 0) + n
     written = pl.col("text").str.extract_all(_GROUP).list.get(position, null_on_oob=True)
     rejected = dict.fromkeys(accepted, 0)
     n_unknown = 0
-    for (text,), n in _count(rejects.select(written.str.strip_chars("{}" + _EDGES).alias("value"))).items():
+    shown = written.str.strip_chars("{}" + _EDGES).alias("value")
+    for (text,), n in _count(full.select(shown)).items():
+        key = None if text is None else _spelled(str(text))
+        if key in accepted:
+            accepted[key] += n
+    for (text,), n in _count(faulty.select(shown)).items():
         key = None if text is None else _spelled(str(text))
         if key in rejected:
             rejected[key] += n

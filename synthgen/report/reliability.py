@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 
 from synthgen.errors import SynthgenError
+from synthgen.quota import is_quota
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,14 @@ class AdapterAttempts:
     reasons: Mapping[str, int]  # rejections by reason
 
     @property
+    def n_full(self) -> int:
+        """Sound answers that only a quota refused."""
+        return sum(n for reason, n in self.reasons.items() if is_quota(reason))
+
+    @property
     def reject_rate(self) -> float:
-        """Share of the attempts that gave no record."""
-        return 1 - self.accepted / self.attempted if self.attempted else 0.0
+        """Share of the attempts that were at fault: that gave no record, and not for a quota's sake."""
+        return 1 - (self.accepted + self.n_full) / self.attempted if self.attempted else 0.0
 
 
 @dataclass(frozen=True)
@@ -119,12 +125,16 @@ class FieldRejects:
 
 @dataclass(frozen=True)
 class RejectFacts:
-    """Rejected attempts by adapter and by value, and how often records had to be tried again."""
+    """Rejected attempts by adapter and by value, and how often records had to be tried again.
+
+    Values are judged by faults alone: an answer that only a quota refused is a sound attempt there.
+    """
 
     adapters: tuple[AdapterAttempts, ...]
     fields: tuple[FieldRejects, ...]
     n_refilled: int  # records that took more than one attempt
     most_attempts: int  # that any record took
+    quota: Mapping[str, int] = field(default_factory=dict)  # sound answers refused by each field's quota
 
     def check(self) -> None:
         """Raise SynthgenError for counts that cannot be."""
@@ -134,12 +144,12 @@ class RejectFacts:
                     f"adapter {adapter.name}: attempted {adapter.attempted} is not accepted {adapter.accepted} + "
                     f"rejected {sum(adapter.reasons.values())}; an attempt was lost or counted twice"
                 )
-        n_rejected = sum(sum(adapter.reasons.values()) for adapter in self.adapters)
+        n_rejected = sum(sum(adapter.reasons.values()) - adapter.n_full for adapter in self.adapters)
         for entry in self.fields:
             if entry.rejected + entry.n_unknown != n_rejected:
                 raise SynthgenError(
                     f"{entry.field}: {entry.rejected} rejections by value and {entry.n_unknown} unknown are not "
-                    f"the {n_rejected} rejections of all adapters"
+                    f"the {n_rejected} rejections of all adapters, those for a quota left out"
                 )
 
 
@@ -163,6 +173,7 @@ class RunFacts:
     elapsed_s: float | None = None
     records_per_s: float | None = None
     tokens: int | None = None  # generated, rejected attempts included
+    prompt_tokens: float | None = None  # that an attempt is given, on average
     other_spelling: float | None = None  # of `n_spelled` accepted answers, not in the tokenizer's own tokens
     n_spelled: int | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -189,7 +200,9 @@ class RunFacts:
             for k in ("seed", "attempted", "accepted", "rejected", "tokens", "n_spelled")
             if raw.get(k) is not None
         }
-        rates = ("parse_rate", "parse_rate_before", "elapsed_s", "records_per_s", "other_spelling")
+        rates = (
+            "parse_rate", "parse_rate_before", "elapsed_s", "records_per_s", "prompt_tokens", "other_spelling",
+        )  # fmt: skip
         facts = cls(
             **texts,  # type: ignore[arg-type]
             **whole,  # type: ignore[arg-type]

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from synthgen.recipe import Recipe
 
 
+ALONE = {  # what only one process can do, and why
+    "exact": "draws from probabilities scored once",
+    "quota": "counts all records",
+    "avoid": "shows every prompt the records before it",
+}
+
+
 @dataclass(frozen=True)
 class RayCluster:
     """Workers on a Ray cluster instead of one engine here: `recipe.run(n, runner=RayCluster(workers=8))`.
@@ -42,6 +49,12 @@ class RayCluster:
                 f"{recipe.path or 'recipe'}: unique: cannot be kept by the ray runner, whose workers do not know "
                 "each other's records; use the local runner, or leave `unique` out"
             )
+        for key, value in (("balance", recipe.generate.balance), ("ask", recipe.generate.ask)):
+            if value in ALONE:
+                raise RecipeError(
+                    f"{recipe.path or 'recipe'}: generate.{key}: {value} {ALONE[value]}, which the ray runner's workers "
+                    "do not share; use the local runner, or another way"
+                )
         if engine is not None and not isinstance(engine, str):
             raise RecipeError("runner ray: every worker opens an engine of its own; give the engine's name")
         if self.address is not None and "://" in self.address:

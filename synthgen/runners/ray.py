@@ -34,6 +34,9 @@ from synthgen.files import write_atomically, writing
 from synthgen.folder import JOURNALS
 from synthgen.progress import Progress
 from synthgen.prompt import Prompt
+from synthgen.recipe import TargetSpec
+from synthgen.recipe_tasks import read_target
+from synthgen.remedy import Remedy
 from synthgen.runners import RayCluster
 from synthgen.runners.local import Work
 from synthgen.runners.ray_cluster import Crew, connected, crew_of, one_line
@@ -54,6 +57,8 @@ class Source:
     base: Path
     model: str
     prompt: Prompt
+    remedy: Remedy = Remedy()  # noqa: RUF009 — frozen
+    target: TargetSpec | None = None  # what the remedy draws values from
 
 
 @dataclass(frozen=True)
@@ -100,9 +105,12 @@ def work_off(
             schema_ref=source.schema_ref,
             base=source.base.resolve(),
             model=source.model,
-            fingerprints={key: sink.identity[key] for key in ("schema", "model")},
+            fingerprints=_fingerprints(source, work, sink),
             plan=sink.plan,
             prompt=source.prompt,
+            remedy=source.remedy,
+            target=source.target,
+            prompts=work.prompts,
             max_attempts=work.max_attempts,
             adapter_column=sink.adapter_column,
             metadata=sink.metadata,
@@ -263,6 +271,14 @@ def _seen(out: Path) -> Iterator[str]:
     finally:
         with suppress(OSError):
             (out / JOURNALS / token).unlink()
+
+
+def _fingerprints(source: Source, work: Work, sink: Sink) -> dict[str, object]:
+    """Of all that every worker must have the same."""
+    found = {key: sink.identity[key] for key in ("schema", "model")}
+    if source.target is not None:
+        found["target"] = read_target(source.target, work.schema, source.base).fingerprint
+    return found
 
 
 def _files(folder: Path) -> dict[str, bytes]:

@@ -23,6 +23,7 @@ from typing import Any
 import ray
 
 from synthgen import __version__
+from synthgen.asking import asked, drawn
 from synthgen.engines.protocol import Completion, Engine, EngineInfo
 from synthgen.engines.serving import Serving
 from synthgen.errors import EngineError, Incomplete, RecipeError, SynthgenError
@@ -30,10 +31,13 @@ from synthgen.files import cannot_write
 from synthgen.folder import JOURNALS
 from synthgen.models import model_fingerprint, resolve_model
 from synthgen.parquet import ShardEntry
-from synthgen.plan import BASE, Plan
+from synthgen.plan import Plan
 from synthgen.progress import SilentProgress
 from synthgen.prompt import Prompt
-from synthgen.runners.local import Work, accept, attempts, owed
+from synthgen.recipe import TargetSpec
+from synthgen.recipe_tasks import read_target
+from synthgen.remedy import Remedy
+from synthgen.runners.local import Work, accept, attempts, owed, untuned
 from synthgen.schema import RecordSchema, load_model
 from synthgen.shard import Counts, Shard, journal_path
 from synthgen.spelling import Spelling
@@ -55,7 +59,7 @@ class Order:
     schema_ref: str
     base: Path  # the recipe's folder
     model: str  # as the recipe names it
-    fingerprints: Mapping[str, object]  # of schema and model, as the driver sees them
+    fingerprints: Mapping[str, object]  # of schema, model and target, as the driver sees them
     plan: Plan
     prompt: Prompt
     max_attempts: int
@@ -64,6 +68,9 @@ class Order:
     n_before: int  # 0: the sample of the untuned model is there already
     serving: Serving
     adapter_files: Mapping[str, Mapping[str, bytes]]  # adapter → file name → content
+    prompts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # of adapters that are hard prompts
+    remedy: Remedy = Remedy()  # noqa: RUF009 — frozen
+    target: TargetSpec | None = None  # what the remedy draws values from: its files are on every machine
 
 
 @dataclass(frozen=True)
@@ -220,8 +227,7 @@ class ShardWorker:
         n = self._order.n_before
         if n == 0:
             return Shipment(BEFORE, info=engine.info)
-        plan = Plan(n, self._order.plan.seed + 1, ((BASE, 1.0),), n)
-        work = replace(self._work, plan=plan, max_attempts=1, admit=accept)
+        work = untuned(self._work, n)
         sample = Shard(range(n), self._folder / "none", work.schema, adapter_column=False)
         for _, outcome in attempts(work, ((i, 0) for i in range(n)), engine, self._stopping):
             sample.add(outcome)
@@ -252,7 +258,7 @@ class ShardWorker:
         """The work, made from what this machine holds, and whether it sees the driver's folder.
 
         Raises:
-            RecipeError: it holds another schema, model or synthgen than the driver's.
+            RecipeError: it holds another schema, model, target or synthgen than the driver's.
         """
         order = self._order
         if order.version != __version__:
@@ -261,7 +267,10 @@ class ShardWorker:
                 "use the same image everywhere"
             )
         schema = RecordSchema.from_model(load_model(order.schema_ref, order.base))
+        source = None if order.target is None else read_target(order.target, schema, order.base)
         found = {"schema": schema.fingerprint, "model": model_fingerprint(resolve_model(order.model))}
+        if source is not None:
+            found["target"] = source.fingerprint
         for what, fingerprint in found.items():
             if fingerprint != order.fingerprints[what]:
                 raise RecipeError(
@@ -269,9 +278,12 @@ class ShardWorker:
                     f"put the same {what} at the same path on every machine"
                 )
         sees_out = (order.out / JOURNALS / order.token).exists()
-        self._spelling = Spelling(order.prompt, load_tokenizer(resolve_model(order.model)))
+        tokenizer = load_tokenizer(resolve_model(order.model))
+        self._spelling = Spelling(order.prompt, tokenizer)
         look = self._spelling.watching(accept)
-        return Work(order.plan, schema, order.prompt.ids, order.max_attempts, look), sees_out
+        work = Work(order.plan, schema, order.prompt.ids, order.max_attempts, look, prompts=order.prompts)
+        values = drawn(order.remedy, source)
+        return asked(work, order.remedy, order.prompt, tokenizer, values), sees_out
 
     def _opened(self) -> Engine:
         adapters = {}

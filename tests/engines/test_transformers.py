@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +32,27 @@ def test_a_record_does_not_depend_on_its_neighbours(model: SmallModel, capacity:
     crowd = complete(TransformersEngine(model.path, model.adapters, sampling, capacity=capacity), requests)
     assert len({len(ids) for ids in expected.values()}) > 5  # rows end at many lengths
     assert {i: one.token_ids for i, one in crowd.items()} == expected
+
+
+class Counting(TransformersEngine):
+    """Counts its steps."""
+
+    n_steps = 0
+
+    def _step(self, batch: Any) -> None:
+        self.n_steps += 1
+        super()._step(batch)
+
+
+def test_prompts_of_their_own_share_a_batch_and_change_no_answer(model: SmallModel) -> None:
+    sampling = Sampling(max_tokens=10, stop_ids=(model.stop_id,))
+    requests = [Request(i, (*PROMPT[: 6 + i % 9], 65 + i % 7), None, i) for i in range(18)]
+    assert len({request.prompt_ids for request in requests}) == 18
+    alone = TransformersEngine(model.path, sampling=sampling)
+    expected = {one.id: complete(alone, [one])[one.id] for one in requests}
+    crowd = Counting(model.path, sampling=sampling, capacity=64)
+    assert complete(crowd, requests) == expected
+    assert crowd.n_steps <= 2 * sampling.max_tokens  # one by one they would take 18 times as many
 
 
 @pytest.mark.parametrize("arch", ARCHS)

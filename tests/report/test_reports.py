@@ -15,8 +15,9 @@ from rich.console import Console
 
 from synthgen.report import card, html, terminal, write_reports
 from synthgen.report import wording as w
+from synthgen.report.bars import said_of
 from synthgen.report.facts import compute
-from synthgen.report.figures import Facts
+from synthgen.report.figures import Facts, FieldInfo
 from tests.report import biographies as bios
 
 EVIL = "<script>alert(\"x\")</script><img src=//example.org/a.png onerror=alert(1)> | `x` & 'y'"
@@ -25,6 +26,11 @@ EVIL = "<script>alert(\"x\")</script><img src=//example.org/a.png onerror=alert(
 @pytest.fixture(scope="module")
 def facts() -> Facts:
     return bios.facts()
+
+
+@pytest.fixture(scope="module")
+def drawn(facts: Facts) -> str:
+    return html.render(facts)
 
 
 @pytest.fixture(scope="module")
@@ -175,8 +181,8 @@ class TestTerminal:
 
 
 class TestHtml:
-    def test_is_well_formed_and_self_contained(self, facts: Facts) -> None:
-        text = html.render(facts)
+    def test_is_well_formed_and_self_contained(self, drawn: str) -> None:
+        text = drawn
         page = Page(text)
         assert page.open == []
         assert not {"script", "link", "img", "iframe", "object", "image", "use"} & set(page.tags)
@@ -185,16 +191,24 @@ class TestHtml:
         )
         assert "url(" not in text
         assert "@import" not in text
+        assert " id=" not in text
         assert "http://" not in text
         assert "https://" not in text
         assert "default-src 'none'" in text
 
-    def test_every_picture_has_words(self, facts: Facts) -> None:
-        page = Page(html.render(facts))
-        labels = [value for name, value in page.attributes if name == "aria-label" and value]
-        words = ("before", "after", "rarefaction of", "loss of", "Birth place on a world map")
-        assert page.tags.count("svg") == sum(label.startswith(words) for label in labels)
-        assert any("Female 96" in label and "(target 48 %)" in label for label in labels)
+    def test_every_picture_has_words(self, drawn: str) -> None:
+        pictures = re.findall(r'<svg class="\w+" role="img" aria-label="([^"]*)"', drawn)
+        assert len(pictures) == drawn.count("<svg") > 10
+        words = ("before, ", "after, ", "rarefaction of ", "Cramér's V ", "TV of pairs ")
+        assert all(label.startswith(words) for label in pictures)
+        assert all(any(label.startswith(word) for label in pictures) for word in words)
+        assert any("Female 96" in label and "(target 48 %)" in label for label in pictures)
+
+    def test_the_bars_show_the_facts(self, facts: Facts, drawn: str) -> None:
+        for entry in facts.fields:
+            for bar in entry.chart.bars if entry.chart else ():
+                assert f"<title>{said_of(bar, 'after')}</title>" in drawn
+                assert bar.before is None or f"<title>{said_of(bar, 'before')}</title>" in drawn
 
     def test_what_the_data_holds_does_nothing(self, evil: Facts) -> None:
         text = html.render(evil)
@@ -206,7 +220,7 @@ class TestHtml:
         assert "alert(1)" in unescape(page.text)
 
     def test_the_tuning_curve_and_the_map_are_drawn(self) -> None:
-        table = bios.after(300).with_columns(birthplace=pl.Series(["Paris, France", "Lagos, Nigeria"] * 150))
+        table = pl.DataFrame({"birthplace": ["Paris, France", "Lagos, Nigeria"] * 150})
         curve = [[1, 12.0, 9.9, 2.1], [2, 11.0, 9.9, 1.1], [3, 10.5, 9.9, 0.6]]
         losses = [[1, 12.0, None, None], [2, 10.5, None, None]]  # new targets at every step, none declared
         adapters = {
@@ -214,10 +228,12 @@ class TestHtml:
             "b": {"after": {"kl": 0.6}, "curve": losses},
         }
         run: dict[str, object] = {"adapters": adapters}
-        facts = compute(table, fields=bios.FIELDS, run=run)
+        facts = compute(table, fields=[FieldInfo("birthplace", "Birth place", "open")], run=run)
         text = html.render(facts)
+        assert "loss of a: 12.00 nats at first, 10.50 at last, optimum 9.90; " in text
         assert "KL to the target of a: 2.100 nats at first, 0.600 at last" in text
-        assert "loss of b: 12.00 nats at first, 10.50 at last" in text
+        assert 'loss of b: 12.00 nats at first, 10.50 at last"' in text
+        assert text.count("stroke-dasharray") == 1  # the one optimum that is known
         assert "mean of 2 prompts" in text and "whole answer" in text
         assert "<title>Lagos, Nigeria: 150</title>" in text
         assert "100.0 % of 300 records name a place known to GeoNames: 2 places" in text
@@ -254,7 +270,8 @@ class TestCard:
         for row in (line for line in body.splitlines() if line.startswith("|")):
             assert len(re.findall(r"(?<!\\)\|", row)) in (3, 7)
 
-    def test_a_foreign_readme_is_left_alone(self, facts: Facts, tmp_path: Path) -> None:
+    def test_a_foreign_readme_is_left_alone(self, tmp_path: Path) -> None:
+        facts = compute(pl.DataFrame({"x": [1, 2, 2]}))
         readme = tmp_path / "README.md"
         readme.write_text("mine")
         assert [p.name for p in write_reports(facts, tmp_path)] == ["report.json", "report.html"]

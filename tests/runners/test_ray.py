@@ -184,6 +184,16 @@ def test_the_whole_job_on_ray_is_the_whole_job_here(tmp_path: Path) -> None:
     assert identities[0] == identities[1]
 
 
+def test_values_drawn_outside_the_model_are_the_same_on_ray(tmp_path: Path) -> None:
+    ways = {"mix": {"base": 1.0}, "engine": "fake", "balance": "prefill", "ask": "varied"}
+    recipe = make(generate=ways, target={"targets": {"value": {"2": 1, "7": 3}}})
+    here = run_recipe(recipe, 200, tmp_path / "here", n_before=20)
+    there = run_recipe(recipe, 200, tmp_path / "there", n_before=20, runner=TWO)
+    assert there.to_polars().equals(here.to_polars())
+    assert set(there.to_polars()["value"]) == {2, 7}
+    assert there.report.run.details["balance"] == "prefill"
+
+
 def test_a_journal_that_two_workers_wrote_gives_each_record_once(remote: Making) -> None:
     with remote.sink() as sink:
         work = remote.work(sink)
