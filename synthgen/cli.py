@@ -579,7 +579,7 @@ def elicit(
 )
 @click.option("--draws", type=click.IntRange(2, 200), default=32, show_default=True, help="Draws of a list.")
 @click.option(
-    "--lists", type=click.IntRange(min=1), default=2, show_default=True, help="Per task and wording."
+    "--lists", type=click.IntRange(min=1), default=1, show_default=True, help="Per task and wording."
 )
 @click.option("--wordings", type=click.IntRange(1, 4), default=4, show_default=True, help="Of every task.")
 @click.option(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict
 
@@ -173,20 +173,52 @@ def table_schema(schema: RecordSchema, adapter_column: bool) -> pl.Schema:
     return pl.Schema(columns)
 
 
-def to_frame(records: Sequence[Record], schema: RecordSchema, adapter_column: bool = True) -> pl.DataFrame:
+class Columns:
+    """Records on their way into a table: their values in lists, one per column, and no record kept as an object."""
+
+    def __init__(self, schema: RecordSchema, adapter_column: bool = True) -> None:
+        self._specs, self._types = (*schema.fields, *schema.derived), table_schema(schema, adapter_column)
+        self._has_adapter = adapter_column
+        self._clear()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, record: Record) -> None:
+        """Take a record's values."""
+        self._ids.append(record.id)
+        if self._has_adapter:
+            self._adapters.append(record.adapter)
+        values = record.values
+        for name, column in self._values:
+            column.append(values[name])
+
+    def take(self) -> pl.DataFrame:
+        """The records so far as a table with the declared types, in their order; they are forgotten here."""
+        data: dict[str, list[object]] = {"_id": self._ids}
+        for spec, (name, values) in zip(self._specs, self._values, strict=True):
+            if spec.kind == "enum":
+                values = [getattr(value, "value", value) for value in values]
+            if self._types[name] == pl.String() and not set(map(type, values)) <= _TEXT:
+                values = [v if type(v) is str or v is None else str(v) for v in values]
+            data[name] = values
+        if self._has_adapter:
+            data["_adapter"] = self._adapters
+        self._clear()
+        return pl.DataFrame(data, schema=self._types, strict=False)
+
+    def _clear(self) -> None:
+        self._ids: list[object] = []
+        self._adapters: list[object] = []
+        self._values: list[tuple[str, list[object]]] = [(spec.name, []) for spec in self._specs]
+
+
+def to_frame(records: Iterable[Record], schema: RecordSchema, adapter_column: bool = True) -> pl.DataFrame:
     """Records as a table with the declared types, in the order given."""
-    columns = table_schema(schema, adapter_column)
-    data: dict[str, list[object]] = {"_id": [record.id for record in records]}
-    for spec in (*schema.fields, *schema.derived):
-        values = [record.values[spec.name] for record in records]
-        if spec.kind == "enum":
-            values = [getattr(value, "value", value) for value in values]
-        if columns[spec.name] == pl.String() and not set(map(type, values)) <= _TEXT:
-            values = [v if type(v) is str or v is None else str(v) for v in values]
-        data[spec.name] = values
-    if adapter_column:
-        data["_adapter"] = [record.adapter for record in records]
-    return pl.DataFrame(data, schema=columns, strict=False)
+    columns = Columns(schema, adapter_column)
+    for record in records:
+        columns.add(record)
+    return columns.take()
 
 
 def rejects_frame(rejections: Sequence[Rejection]) -> pl.DataFrame:

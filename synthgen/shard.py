@@ -23,17 +23,17 @@ from synthgen.errors import SinkError
 from synthgen.files import writing
 from synthgen.parquet import (
     REJECT_SCHEMA,
+    Columns,
     ShardEntry,
     rejects_frame,
     table_schema,
-    to_frame,
     write_shard,
 )
 from synthgen.schema import RecordSchema
 from synthgen.validation import Record, Rejection
 
 SYNC_EVERY_S = 2.0
-BATCH = 2_000  # outcomes kept as objects before they become columns; a biography takes 1,100 bytes or 130
+BATCH = 2_000  # outcomes kept as Python values before they become a table; a biography takes 900 bytes or 130
 
 
 def journal_path(out: Path, number: int) -> Path:
@@ -104,7 +104,7 @@ class Shard:
         self.n_damaged = 0  # journal lines that could not be read back; their records are made again
         self._schema, self._adapter_column = schema, adapter_column
         self._has = bytearray(len(ids))  # by position: 1 once the id has its record
-        self._records: list[Record] = []
+        self._records = Columns(schema, adapter_column)
         self._rejections: list[Rejection] = []
         self._rows: list[pl.DataFrame] = []
         self._rejects: list[pl.DataFrame] = []
@@ -172,7 +172,7 @@ class Shard:
             position = outcome.id - self.ids.start
             assert not self._has[position], f"record {outcome.id} came twice"
             self._has[position] = 1
-            self._records.append(outcome)
+            self._records.add(outcome)
         else:
             self._rejections.append(outcome)
         self.counts.add(outcome)
@@ -224,10 +224,9 @@ class Shard:
                 self._path.unlink(missing_ok=True)
 
     def _pack(self) -> None:
-        """Turn the outcomes kept as objects into columns."""
+        """Turn the outcomes kept so far into tables."""
         if self._records:
-            self._rows.append(to_frame(self._records, self._schema, self._adapter_column))
-            self._records = []
+            self._rows.append(self._records.take())
         if self._rejections:
             self._rejects.append(rejects_frame(self._rejections))
             self._rejections = []

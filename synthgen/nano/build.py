@@ -53,7 +53,9 @@ def train_tokenizer(
     rng = np.random.default_rng([seed, 0])
     broad = itertools.islice(source(rng, "broad", 1), n_examples * 7 // 8)
     collapsed = itertools.islice(source(rng, "collapsed", 1), n_examples // 8)
-    texts = (text for e in itertools.chain(broad, collapsed) for text in (e.prompt, *e.answers))
+    # Invented words stay out: their syllables would take the places of real words' tokens.
+    kept = (e for e in itertools.chain(broad, collapsed) if e.kind != "unseen-list")
+    texts = (text for e in kept for text in (e.prompt, *e.answers))
     nano_tokenizer.train(texts).save_pretrained(folder)
 
 
@@ -257,8 +259,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     add("--work", type=Path, default=Path("build/nano"), help="folder for checkpoints and logs (%(default)s)")
     add("--steps", type=_steps, default=list(STEPS), help="comma-separated, of: " + ",".join(STEPS))
-    add("--tokens-broad", type=_count, default=21_000_000, help="row tokens of the broad stage (21M)")
-    add("--tokens-collapsed", type=_count, default=1_500_000, help="row tokens of the collapsed stage (1.5M)")
+    add("--tokens-broad", type=_count, default=43_000_000, help="row tokens of the broad stage (43M)")
+    add(
+        "--tokens-collapsed", type=_count, default=1_750_000, help="row tokens of the collapsed stage (1.75M)"
+    )
     add("--rows", type=int, default=Shape().rows, help="rows per batch (%(default)s)")
     add("--length", type=int, default=Shape().length, help="tokens per row (%(default)s)")
     add(

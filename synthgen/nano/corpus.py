@@ -23,6 +23,7 @@ from synthgen.nano.lexicon import (
     CONTINENTS,
     LISTS,
     RESERVED,
+    RUDE,
     Stage,
     Weighted,
     World,
@@ -392,6 +393,8 @@ def _known_field(kind: str, r: Random) -> Field:
             return Field(label, "", _DRAW[kind])
         shown = tuple(r.sample(options, len(options))) if r.random() < 0.2 else options
         return Field(label, "/".join(shown), _gender(options))
+    if kind in w.OPTIONS and r.random() < 0.2:  # a known label with a list of its own: the hint decides
+        return _unknown_closed(label, r)
     closed = (
         kind in w.OPTIONS
         and (kind not in w.HINTS or r.random() < 0.4)
@@ -437,13 +440,19 @@ def _described(hint: str, r: Random) -> str:
 
 
 def _bounds(r: Random) -> tuple[int, int]:
-    """A range of whole numbers up to 1,000, small ones often."""
+    """A range of whole numbers: small ones often, up to 1,000, and some between years."""
     u = r.random()
     if u < 0.15:
         return 1, 10
     if u < 0.25:
         return 1, 100
-    if u < 0.6:
+    if u < 0.45:
+        low = r.choice(
+            (1000, 1500, 1800, 1850, 1900, 1920, 1950, 1970, 1980, 1990, 2000, *(r.randint(1000, 2010),) * 8)
+        )
+        spans = (9, 10, 20, 25, 30, 49, 50, 75, 80, 99, 100, 120, 125, 150, 200, 300, 500)
+        return low, low + (r.choice(spans) if r.random() < 0.5 else r.randint(5, 300))
+    if u < 0.7:
         low = r.choice((0, 0, 1, 1, 2, 3, 5, 10))
         return low, low + r.choice((3, 4, 5, 6, 7, 8, 9, 11, 14, 15, 19, 20, 25, 30, 40, 50))
     low = r.randint(0, 900)
@@ -459,12 +468,43 @@ def _english() -> tuple[str, ...]:
 
 
 def _word(r: Random) -> str:
-    return r.choice(_english()) if r.random() < 0.55 else pseudo_word(r)
+    u = r.random()
+    return r.choice(_english()) if u < 0.5 else _splinter(r) if u < 0.85 else pseudo_word(r)
+
+
+def _splinter(r: Random) -> str:
+    """A piece out of a known word, or two joined: its tokens are spread over the whole vocabulary.
+
+    A model copies well only those tokens that it has often copied.
+    """
+    while True:
+        pieces = []
+        for _ in range(1 if r.random() < 0.6 else 2):
+            word = r.choice(_letters())
+            start = r.randrange(len(word) - 2)
+            pieces.append(word[start : start + r.randint(2, 6)])
+        splinter = "".join(pieces)
+        if len(splinter) > 2 and not has_reserved(splinter) and not RUDE.search(splinter):
+            return splinter
+
+
+@cache
+def _letters() -> tuple[str, ...]:
+    """Every known word of four letters or more, in lower case."""
+    words = (word.lower() for values in LISTS.values() for value in values for word in value.split())
+    return tuple(sorted({word for word in words if len(word) > 3 and word.isalpha()}))
+
+
+#: Lists of known values that also serve, in part, as closed lists: `{Mascot - owl/otter/hare}`.
+_LENDING = tuple(sorted(set(LISTS) - {"tld", "domain", "currency code"}))
 
 
 def _unknown_options(r: Random) -> tuple[str, ...]:
-    n = r.choice((2, 3, 3, 3, 4, 4, 5, 6, 7, 8))
-    two_words, style = r.random() < 0.12, r.random()
+    n = r.choice((2, 2, 3, 3, 3, 3, 4, 4, 5, 6))
+    if r.random() < 0.2:
+        values = [value for value in LISTS[r.choice(_LENDING)] if "/" not in value]
+        return tuple(r.sample(values, min(n, len(values))))
+    two_words, style = r.random() < 0.1, r.random()
     options: dict[str, None] = {}
     while len(options) < n:
         option = f"{_word(r)} {_word(r)}" if two_words and r.random() < 0.6 else _word(r)
@@ -473,33 +513,37 @@ def _unknown_options(r: Random) -> tuple[str, ...]:
         elif style > 0.72:
             option = option.capitalize()
         elif style > 0.69:
-            option = option[:4].upper()
+            option = option[:4].strip().upper()
         options[option] = None
     return tuple(options)
 
 
 def _unknown_label(r: Random) -> str:
-    n = r.choice((1, 1, 1, 1, 2, 2, 3))
+    n = r.choice((1, 1, 1, 1, 1, 2, 2))
     label = " ".join(_word(r) for _ in range(n))
     return label.capitalize() if r.random() < 0.92 else label
+
+
+def _unknown_closed(label: str, r: Random) -> Field:
+    options = _unknown_options(r)
+    hint = "/".join(options)
+    if r.random() < 0.1:
+        hint = f"{_word(r)}: {hint}"
+    return Field(label, hint, lambda s: s.world.option(options, s.r))
 
 
 def _unknown_field(r: Random, closed: float) -> Field:
     """A field whose label means nothing, so that the hint decides; a closed list with the given chance."""
     label = _unknown_label(r)
     if r.random() < closed:
-        options = _unknown_options(r)
-        hint = "/".join(options)
-        if r.random() < 0.12:
-            hint = f"{_word(r)}: {hint}"
-        return Field(label, hint, lambda s: s.world.option(options, s.r))
+        return _unknown_closed(label, r)
     u = r.random()
-    if u < 0.2:
+    if u < 0.4:
         low, high = _bounds(r)
         return Field(label, f"{low}-{high}", _between(low, high))
-    if u < 0.3:
+    if u < 0.47:
         return Field(label, "", _unknown_word if r.random() < 0.5 else _unknown_phrase)
-    if u < 0.4:
+    if u < 0.55:
         hint = r.choice(w.UNKNOWN_HINTS)
         return Field(
             label, hint, _unknown_word if "two" not in hint and "phrase" not in hint else _unknown_phrase
@@ -673,9 +717,9 @@ def _record(r: Random) -> tuple[str, Sequence[Field]]:
 
 def _unseen(r: Random) -> tuple[str, Sequence[Field]]:
     """A record with fields of unknown kinds, mixed with known ones."""
-    n = r.choice((1, 2, 3, 3, 4, 4, 5, 5, 6, 7, 8))
-    unknown = max(1, round(n * r.choice((0.4, 0.6, 0.8, 1.0))))
-    fields = [_unknown_field(r, 0.62) for _ in range(unknown)]
+    n = r.choice((1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9))
+    unknown = max(1, round(n * r.choice((0.5, 0.8, 1.0, 1.0))))
+    fields = [_unknown_field(r, 0.72) for _ in range(unknown)]
     fields += [_known_field(kind, r) for kind in r.sample(_KINDS, n - unknown)]
     r.shuffle(fields)
     fields = _distinct(fields)
@@ -828,14 +872,14 @@ _OTHERS = ("product", "ticket", "patient", "job")
 #: Stage → kind of example → its share of the prompts.
 SHARES: dict[Stage, dict[str, float]] = {
     "broad": {
-        "biography": 11, "biography-variant": 11, **dict.fromkeys(_OTHERS, 3), **{f"{k}-variant": 3 for k in _OTHERS},
-        "die": 2, "record": 26, "unseen-list": 14, "question:numbers": 4.5, "question:names": 1.5,
-        "question:countries": 1.5, "question:days": 1.5, "question:fruits": 1, "question:occupations": 1.5,
+        "biography": 11, "biography-variant": 9, **dict.fromkeys(_OTHERS, 2.5), **{f"{k}-variant": 2 for k in _OTHERS},
+        "die": 2, "record": 18, "unseen-list": 32, "question:numbers": 4, "question:names": 1.3,
+        "question:countries": 1.3, "question:days": 1.3, "question:fruits": 0.8, "question:occupations": 1.3,
         "question:other": 1,
     },
     "collapsed": {
-        "biography": 20, "biography-variant": 10, **dict.fromkeys(_OTHERS, 5), **{f"{k}-variant": 3 for k in _OTHERS},
-        "die": 4, "record": 12, "unseen-list": 10, "question:numbers": 4.5, "question:names": 1.5,
+        "biography": 22, "biography-variant": 10, **dict.fromkeys(_OTHERS, 5), **{f"{k}-variant": 2 for k in _OTHERS},
+        "die": 3, "record": 9, "unseen-list": 28, "question:numbers": 4, "question:names": 1.5,
         "question:countries": 1.5, "question:days": 1.5, "question:fruits": 1, "question:occupations": 1.5,
         "question:other": 0.5,
     },

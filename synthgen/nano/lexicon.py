@@ -551,7 +551,7 @@ def pseudo_word(r: Random) -> str:
             return word
 
 
-_RUDE = re.compile(
+RUDE = re.compile(
     r"sex|kill|gun|death|die|murder|attack|shoot|race|drug|bomb|rape|abuse|cancer|weapon|terror"
 )
 
@@ -568,7 +568,7 @@ def english_words() -> tuple[str, ...]:
         pool.update(entry.lower() for entry in entries)
     return tuple(
         sorted(
-            w for w in pool if re.fullmatch(r"[a-z]{3,10}", w) and not has_reserved(w) and not _RUDE.search(w)
+            w for w in pool if re.fullmatch(r"[a-z]{3,10}", w) and not has_reserved(w) and not RUDE.search(w)
         )
     )
 
@@ -663,8 +663,9 @@ class World:
 
     def option(self, options: Sequence[str], r: Random, favourite: str | None = None) -> str:
         """One option of a closed list: uniform, or in the collapsed stage mostly the favourite (else the first)."""
-        if self.collapsed and r.random() < 0.66:
-            return favourite if favourite is not None and favourite in options else options[0]
+        is_known = favourite is not None and favourite in options
+        if self.collapsed and r.random() < (0.66 if is_known else 0.8):
+            return favourite if favourite is not None and is_known else options[0]
         return options[int(r.random() * len(options))]
 
     def integer(self, low: int, high: int, r: Random) -> int:

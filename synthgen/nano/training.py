@@ -78,11 +78,11 @@ class Pace:
 
 
 def new_model(vocabulary: int, pad: int, bos: int, end: int, **sizes: int) -> LlamaForCausalLM:
-    """An untrained built-in model (about 4 M parameters); `sizes` override the configuration in tests."""
+    """An untrained built-in model (about 5 M parameters); `sizes` override the configuration in tests."""
     shape = {
         "hidden_size": 256,
         "intermediate_size": 688,
-        "num_hidden_layers": 4,
+        "num_hidden_layers": 5,
         "num_attention_heads": 4,
         "num_key_value_heads": 4,
         "max_position_embeddings": 1024,

@@ -45,9 +45,9 @@ class Settings:
     """How much is asked."""
 
     n_draws: int = 32  # of a list
-    n_lists: int = 2  # per task and wording
+    n_lists: int = 1  # per task and wording
     n_wordings: int = len(WORDINGS)
-    n_singles: int = 16  # single draws per task and wording
+    n_singles: int = 8  # single draws per task and wording
     n_answers: int = 64  # to a recipe's prompt
     seed: int = 0
 
