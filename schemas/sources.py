@@ -29,6 +29,7 @@ NAMES_FROM = {
     "ig_NG": 20, "ha_NG": 20, "zu_ZA": 20,
 }  # fmt: skip
 LATIN_NAME = re.compile(r"[A-ZÀ-Þ][A-Za-zÀ-ÿčćšžłńśąęřůőğşı'-]{2,11}")
+LATIN_PLACE = re.compile(r"[A-Za-zÀ-ÿ' -]{2,20}")
 NO_NAMES = words("mr mrs ms miss dr prof sir dame lady lord frau herr doe")
 SHORT_COUNTRY = {
     "The Netherlands": "Netherlands",
@@ -129,7 +130,7 @@ def places(n: int = 1000, per_country: int = 22) -> tuple[str, ...]:
     }
     cities: dict[str, list[tuple[int, str]]] = {}
     for row in world.get_cities().values():
-        if row["countrycode"] in countries and re.fullmatch(r"[A-Za-zÀ-ÿ' -]{2,20}", row["name"]):
+        if row["countrycode"] in countries and LATIN_PLACE.fullmatch(row["name"]):
             cities.setdefault(row["countrycode"], []).append((-row["population"], row["name"]))
     ranked = sorted(
         (rank >= 3, population, f"{city}, {SHORT_COUNTRY.get(countries[code], countries[code])}")

@@ -577,7 +577,7 @@ def elicit(
 @click.option(
     "--declare", multiple=True, metavar="VALUE=P,...", help="A distribution of your own: a=0.7,b=0.3."
 )
-@click.option("--draws", type=click.IntRange(2, 200), default=32, show_default=True, help="Draws of a list.")
+@click.option("--draws", type=click.IntRange(2, 200), default=24, show_default=True, help="Draws of a list.")
 @click.option(
     "--lists", type=click.IntRange(min=1), default=1, show_default=True, help="Per task and wording."
 )

@@ -136,6 +136,8 @@ class TestPrefill:
         assert run.report.run.details["balance"] == "prefill"
         assert run.report.run.details["balanced"] == ", ".join(LEADING)
         assert run.report.run.details["independent_draws"] is True
+        card = (tmp_path / "README.md").read_text(encoding="utf-8")
+        assert "drawn outside the model" in card and "LoRA" not in card
 
     def test_a_resumed_and_an_extended_run_have_the_values_of_one_made_at_once(
         self, job_posts: Callable[..., Recipe], tokenizer: Tokenizer, tmp_path: Path

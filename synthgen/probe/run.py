@@ -44,7 +44,7 @@ ADAPTER = "probed"  # what the engine calls the adapter
 class Settings:
     """How much is asked."""
 
-    n_draws: int = 32  # of a list
+    n_draws: int = 24  # of a list
     n_lists: int = 1  # per task and wording
     n_wordings: int = len(WORDINGS)
     n_singles: int = 8  # single draws per task and wording
@@ -61,6 +61,7 @@ class Subject:
     tokenizer: Tokenizer
     adapter: Path | None = None
     job: Job | None = None
+    is_soft: bool = False  # the adapter is a soft prompt
 
 
 def run_probe(
@@ -114,7 +115,7 @@ def probe(
     started = time.monotonic() if started is None else started
     n, seed = settings.n_draws, settings.seed
     tasks = tuple({question.task.name: question.task for question in asked}.values())
-    scorer = Scorer(engine, None if subject.adapter is None else ADAPTER)
+    scorer = Scorer(engine, None if subject.adapter is None else ADAPTER, in_prompt=not subject.is_soft)
 
     progress.stage("ask", f"{len(tasks)} stated distributions in {settings.n_wordings} wordings")
     times: dict[Protocol, int] = {"list": settings.n_lists, "single": settings.n_singles}
@@ -165,15 +166,19 @@ def find_subject(model: str | None, recipe: Recipe | None, adapter: Path | None)
     job = None if recipe is None else prepare(recipe)
     name = model or (recipe.model if recipe else "")
     place = resolve_model(name) if job is None else job.model
+    is_soft = False
     if adapter is not None:
         manifest = load_manifest(adapter)
+        is_soft = manifest.kind == "soft-prompt"
         verify(manifest, model_fingerprint(place))
         if manifest.kind == "hard-prompt":
             raise RecipeError(
                 f"--adapter {adapter}: is a hard prompt, words without weights; probe the model alone, or an adapter of "
                 "weights"
             )
-    return Subject(name, place, load_tokenizer(place) if job is None else job.tokenizer, adapter, job)
+    return Subject(
+        name, place, load_tokenizer(place) if job is None else job.tokenizer, adapter, job, is_soft
+    )
 
 
 def serving(subject: Subject, asked: Sequence[Question], settings: Settings, engine: str | None) -> Serving:

@@ -42,10 +42,15 @@ class NextValue:
 
 @dataclass(frozen=True)
 class Scorer:
-    """An engine and the adapter it is asked with; None is the base model."""
+    """An engine and the adapter it is asked with; None is the base model.
+
+    `in_prompt` hands a step's prefix over as part of the prompt, so that an engine reads it once for all values. A soft
+    prompt stands at a place counted from the prompt's end, so with one the prefix must stay in the answers.
+    """
 
     engine: Engine
     adapter: str | None = None
+    in_prompt: bool = True
 
     def next_values(
         self, tokens: AnswerTokens, support: Sequence[str], steps: Sequence[Step]
@@ -56,12 +61,14 @@ class Scorer:
             RecipeError: the engine gives no log-probabilities.
         """
         found: list[NextValue] = []
-        per_call = max(1, BATCH // len(support))
-        for i in range(0, len(steps), per_call):
-            part = [alternatives(tokens, step, support) for step in steps[i : i + per_call]]
-            scores = iter(self._score(tokens.prompt.ids, [ids for answers, _ in part for ids in answers]))
-            for answers, start in part:
-                found.append(renormalised([math.fsum(next(scores)[start:]) for _ in answers]))
+        for step in steps:
+            answers, start = alternatives(tokens, step, support)
+            prompt_ids, skipped = list(tokens.prompt.ids), start
+            if self.in_prompt:
+                prompt_ids, skipped = [*prompt_ids, *answers[0][:start]], 0
+                answers = [ids[start:] for ids in answers]
+            scores = self._score(prompt_ids, answers)
+            found.append(renormalised([math.fsum(row[skipped:]) for row in scores]))
         return found
 
     def _score(self, prompt_ids: Sequence[int], answers: Sequence[Sequence[int]]) -> list[list[float]]:

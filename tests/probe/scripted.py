@@ -14,18 +14,19 @@ from synthgen.probe.questions import Question
 from synthgen.probe.samplers import Law
 
 STOP = 256
+END = "\n>"  # of every prompt
 Next = Callable[[tuple[int, ...], tuple[str, ...]], Mapping[str, float]]  # prompt ids, values before → shares
 OUTSIDE = "zzz"  # what is said instead of a value of the support
 
 
 class ByteTokenizer(ByteCodec):
-    """A token is a byte; the chat template adds a line break."""
+    """A token is a byte; the chat template marks the end of the message."""
 
     stop_ids = (STOP,)
     vocab_size = 257
 
     def chat(self, user: str) -> str:
-        return f"{user}\n"
+        return f"{user}{END}"
 
 
 class ScriptedEngine:
@@ -52,7 +53,8 @@ class ScriptedEngine:
         self, prompt_ids: Sequence[int], answers: Sequence[Sequence[int]], adapter: str | None = None
     ) -> list[list[float]]:
         self.n_scored += len(answers)
-        return [self._log_probs(tuple(prompt_ids), bytes(answer).decode()) for answer in answers]
+        prompt, opened = self._split(tuple(prompt_ids))
+        return [self._log_probs(prompt, opened + bytes(answer).decode())[len(opened) :] for answer in answers]
 
     def close(self) -> None:
         self._queue.clear()
@@ -66,6 +68,12 @@ class ScriptedEngine:
             values.append(OUTSIDE if outside else str(rng.choice(list(shares), p=list(shares.values()))))
         text = join(values)
         return Completion(request.id, text, "stop", len(text) + 1, (*text.encode(), STOP))
+
+    def _split(self, ids: tuple[int, ...]) -> tuple[tuple[int, ...], str]:
+        """The prompt, and the part of an answer that was handed over behind it."""
+        text = bytes(ids).decode()
+        end = text.index(END) + len(END)
+        return ids[:end], text[end:]
 
     def _log_probs(self, prompt_ids: tuple[int, ...], text: str) -> list[float]:
         """Braces and line breaks between values are certain."""

@@ -28,9 +28,10 @@ def asked_of(*tasks: object, n_wordings: int = 1) -> list[Question]:
     return questions(tasks, N, n_wordings, ByteTokenizer())  # type: ignore[arg-type]
 
 
-def test_p_token_is_the_models_own_where_values_begin_alike() -> None:
+@pytest.mark.parametrize("in_prompt", [True, False])
+def test_p_token_is_the_models_own_where_values_begin_alike(in_prompt: bool) -> None:
     asked = asked_of(PREFIXED)
-    scorer = Scorer(by_law(samplers.exact, asked, N))
+    scorer = Scorer(by_law(samplers.exact, asked, N), in_prompt=in_prompt)
     steps = [Step((), False), Step(("10", "1"), False), Step(("1",) * (N - 1), True)]
     for found in scorer.next_values(asked[0].tokens, PREFIXED.values, steps):
         assert found.shares == pytest.approx(PREFIXED.target)
@@ -66,7 +67,10 @@ def test_p_token_is_read_where_the_tokenizer_joins_braces_with_neighbours(tmp_pa
     task = declared_task("Niger=0.4, Nigeria=0.3, 1=0.2, 10=0.1", "declared")
     question = questions([task], 3, 1, tokenizer)[0]
     step = Step(("Nigeria", "10"), False)
-    (found,) = Scorer(TransformersEngine(folder)).next_values(question.tokens, task.values, [step])
+    engine = TransformersEngine(folder)
+    (found,) = Scorer(engine).next_values(question.tokens, task.values, [step])
+    (other,) = Scorer(engine, in_prompt=False).next_values(question.tokens, task.values, [step])
+    assert other.shares == pytest.approx(found.shares, rel=1e-4)
 
     model = AutoModelForCausalLM.from_pretrained(folder)
     answers, start = alternatives(question.tokens, step, task.values)
