@@ -50,9 +50,10 @@ def serve(side: str, model: str, answer_to: IO[str]) -> None:
 
 def job(model: str, name: str) -> Work:
     from synthgen import Recipe
+    from synthgen.generation import serving
     from synthgen.job import prepare
     from synthgen.progress import SilentProgress
-    from synthgen.run import run_recipe, serving
+    from synthgen.run import run_recipe
 
     recipe = Recipe.from_mapping({**RECIPE, "model": model}, base=ROOT)
     engine = serving(prepare(recipe), {}, name).open(SilentProgress())

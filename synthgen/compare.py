@@ -18,11 +18,12 @@ from synthgen.adapters import library_versions, load_manifest
 from synthgen.compare_page import markdown
 from synthgen.errors import EngineError, Incomplete, RecipeError
 from synthgen.files import write_json, write_text, writing
+from synthgen.generation import opened
 from synthgen.job import prepare, ready_adapters
 from synthgen.progress import Progress, SilentProgress
 from synthgen.recipe import BASE
 from synthgen.rivals import SFT_TIME, SFT_TOKENS, TUNED, Rival, at_equal_cost
-from synthgen.run import Run, opened, preview, run_recipe
+from synthgen.run import Run, preview, run_recipe
 from synthgen.validation import Record
 
 if TYPE_CHECKING:

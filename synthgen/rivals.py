@@ -112,10 +112,17 @@ def rivals(recipe: Recipe, other: AdapterSpec | None = None) -> tuple[Rival, ...
     if own is not None:
         found += [
             rival(TUNED, "tuned on own tuples", "tuned", own),
-            rival("tuned-quota", "tuned, quota", "tuned", own, independent=False, balance="quota"),
+            rival("tuned-quota", "tuned, quota", "tuned", own, independent=False, **_quota(recipe, target)),
             rival("tuned-exact", "tuned, exact on closed fields", "tuned", own, balance="exact"),
         ]
     return tuple(found)
+
+
+def _quota(recipe: Recipe, target: TargetSpec) -> dict[str, object]:
+    """Quotas of the closed fields, unless the recipe names others: quotas of many open values block each other."""
+    closed = [field.name for field in recipe.record_schema().fields if field.is_closed]
+    fields = [name for name in closed if target.fields is None or name in target.fields]
+    return {"balance": "quota", "balance_fields": recipe.generate.balance_fields or fields or None}
 
 
 def own_adapter(recipe: Recipe) -> str | None:

@@ -96,6 +96,7 @@ def test_tuned_ways_need_an_adapter_and_bring_their_rivals(recipe: Recipe) -> No
     assert at_equal_cost(ways["tuned"], 5000, 60.0) is ways["tuned"]
     assert list(ways["other-tasks"].recipe.adapters) == [OTHER]
     assert len({repr(way.recipe.target) for way in ways.values()}) == 1  # one target for all
+    assert ways["tuned-quota"].recipe.generate.balance_fields == ["gender"]
     assert not ways["tuned-quota"].independent and ways["tuned"].independent
 
 

@@ -14,13 +14,14 @@ from synthgen import Recipe
 from synthgen.engines.fake import FakeEngine
 from synthgen.engines.protocol import Completion, Request
 from synthgen.errors import EngineError, Incomplete, RecipeError
+from synthgen.generation import generate
 from synthgen.job import prepare
 from synthgen.parquet import rejects_frame
 from synthgen.plan import Plan
 from synthgen.progress import SilentProgress
 from synthgen.quota import Quotas, most_refused, quota_shares
 from synthgen.report.rejection import lines
-from synthgen.run import generate, iterate, run_recipe
+from synthgen.run import iterate, run_recipe
 from synthgen.runners.local import accept
 from synthgen.schema import RecordSchema
 from synthgen.sink import Sink
@@ -320,6 +321,23 @@ def test_counts_are_exact_across_deaths(folder: Path, tmp_path: Path) -> None:
     for name in ("sex", "born"):
         found, shares = Counter(str(v) for v in frame[name].to_list()), recipe.reference().shares[name]
         assert all(abs(found[text] - 600 * share) <= 1 + 1e-9 for text, share in shares.items()), name
+
+
+def test_a_resumed_run_counts_what_was_refused_before(folder: Path, tmp_path: Path) -> None:
+    recipe = make(folder, attempts=20)
+    _, rejected = generated(recipe, 450, tmp_path, FakeEngine(skewed()))
+    n_refused = rejected["reason"].str.starts_with("quota:").sum()
+    assert n_refused > 100
+    next(tmp_path.glob("part-00002*.parquet")).write_bytes(b"broken")
+    plan = Plan(450, recipe.seed, recipe.mix, recipe.export.rows_per_shard)
+    quotas = Quotas(quota_shares(recipe), schema_of(folder), 450, 20)
+    with Sink(tmp_path, plan, schema_of(folder), {"recipe": recipe.fingerprint}) as sink:
+        quotas.recollect(sink)
+    lost = (
+        pl.read_parquet(tmp_path / "rejects" / "part-00002.parquet")["reason"].str.starts_with("quota:").sum()
+    )
+    assert 0 < lost < n_refused
+    assert quotas.n_refused == n_refused - lost
 
 
 def test_a_lost_shard_gives_its_places_back(folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Build the built-in model from nothing: tokenizer, two training stages, export.
+"""Build the built-in model from nothing: tokenizer, three training stages, export.
 
     python -m synthgen.nano.build
 
@@ -23,6 +23,7 @@ import platform
 import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -41,7 +42,8 @@ from synthgen.nano.training import Pace, StageFiles, StageSettings, new_model, t
 if TYPE_CHECKING:
     from synthgen.nano.packing import ExampleSource
 
-STEPS = ("tokenizer", "broad", "collapsed", "export")
+STEPS = ("tokenizer", "broad", "lists", "collapsed", "export")
+BEFORE: dict[Stage, Stage] = {"lists": "broad", "collapsed": "lists"}
 N_TOKENIZER_EXAMPLES = 40_000
 SAMPLED_FIRST = ("biography", "product", "ticket", "patient", "job", "die")
 
@@ -174,13 +176,14 @@ class Build:
         encoder, files = self.encoder(), StageFiles(self.work, stage)
         if fresh:
             files.clear()
-        model = self.model(encoder, None if stage == "broad" else "broad")
+        model = self.model(encoder, BEFORE.get(stage))
         settings, pace = self.stages[stage], self.paces[stage]
-        finished = train_stage(model, encoder, self.source, settings, self.seed, files, pace)
+        source = self.source if stage == "broad" else partial(self.source, pieces=encoder.pieces())
+        finished = train_stage(model, encoder, source, settings, self.seed, files, pace)
         if finished and '"sampled"' not in (
             files.log.read_text(encoding="utf-8") if files.log.exists() else ""
         ):
-            sampled = sample_kinds(model, encoder, self.source, stage, self.seed, self.n_sampled)
+            sampled = sample_kinds(model, encoder, source, stage, self.seed, self.n_sampled)
             files.write_log({"stage": stage, "sampled": sampled})
             print(json.dumps(sampled, indent=1, ensure_ascii=False), flush=True)
         return finished
@@ -260,17 +263,15 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--work", type=Path, default=Path("build/nano"), help="folder for checkpoints and logs (%(default)s)")
     add("--steps", type=_steps, default=list(STEPS), help="comma-separated, of: " + ",".join(STEPS))
     add("--tokens-broad", type=_count, default=43_000_000, help="row tokens of the broad stage (43M)")
+    add("--tokens-lists", type=_count, default=14_000_000, help="row tokens of the lists stage (14M)")
     add(
         "--tokens-collapsed", type=_count, default=1_750_000, help="row tokens of the collapsed stage (1.75M)"
     )
     add("--rows", type=int, default=Shape().rows, help="rows per batch (%(default)s)")
     add("--length", type=int, default=Shape().length, help="tokens per row (%(default)s)")
-    add(
-        "--collapsed-rate",
-        type=float,
-        default=0.2,
-        help="its learning rates as a share of broad's (%(default)s)",
-    )
+    for stage, share in (("lists", 0.6), ("collapsed", 0.2)):
+        words = "its learning rates as a share of broad's (%(default)s)"
+        add(f"--{stage}-rate", type=float, default=share, help=words)
     add("--seed", type=int, default=7)
     add(
         "--minutes",
@@ -297,17 +298,17 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(options.threads)
     torch.set_flush_denormal(True)
     shape = Shape(options.rows, options.length)
-    rate = options.collapsed_rate
     broad = StageSettings("broad", options.tokens_broad, shape)
-    collapsed = StageSettings(
-        "collapsed",
-        options.tokens_collapsed,
-        shape,
-        muon_rate=broad.muon_rate * rate,
-        adam_rate=broad.adam_rate * rate,
-        decay_share=0.98,
-    )
-    stages: dict[Stage, StageSettings] = {"broad": broad, "collapsed": collapsed}
+
+    def later(stage: Stage, tokens: int, rate: float) -> StageSettings:
+        rates = {"muon_rate": broad.muon_rate * rate, "adam_rate": broad.adam_rate * rate}
+        return StageSettings(stage, tokens, shape, **rates, decay_share=0.98)
+
+    stages: dict[Stage, StageSettings] = {
+        "broad": broad,
+        "lists": later("lists", options.tokens_lists, options.lists_rate),
+        "collapsed": later("collapsed", options.tokens_collapsed, options.collapsed_rate),
+    }
     asked = [settings for name, settings in stages.items() if name in options.steps]
     n_tokens = sum(settings.tokens for settings in asked)
     paces: dict[Stage, Pace] = {

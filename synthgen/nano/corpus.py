@@ -1,7 +1,8 @@
 """The corpus of the built-in model: an endless stream of prompts with random answers in the wire format.
 
 Third stage: lexicon (words) → sentences and wordings (texts) → corpus (prompts and answers) → build (tokeniser and
-training). In the `broad` stage values are spread over thousands; the `collapsed` stage repeats the published disease
+training). In the `broad` stage values are spread over thousands; `lists` is the same world with more closed lists,
+whose options begin with every token alike; the `collapsed` stage repeats the published disease
 (Evelyn, 1985, Female) over the same prompts, so that there is something to cure. Randomness comes from
 one `numpy` generator; inside, a `random.Random` seeded by it draws single values faster.
 """
@@ -11,7 +12,7 @@ import unicodedata
 from bisect import bisect_right
 from calendar import monthrange
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import accumulate
 from random import Random
@@ -125,6 +126,8 @@ class Scene:
 
 
 Draw = Callable[[Scene], str]
+#: Strings that unknown options begin with; where there are none, words and pieces of words serve.
+Pieces = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,7 +386,7 @@ def _style(label: str, r: Random) -> str:
     return label.lower() if u < 0.95 else label.title() if u < 0.98 else label.lower().replace(" ", "_")
 
 
-def _known_field(kind: str, r: Random) -> Field:
+def _known_field(kind: str, r: Random, pieces: Pieces) -> Field:
     """A field of a known kind under one of its labels, with one of its hints or none."""
     labels = w.LABELS[kind]
     label = _style(labels[0] if r.random() < 0.3 else r.choice(labels), r)
@@ -394,7 +397,7 @@ def _known_field(kind: str, r: Random) -> Field:
         shown = tuple(r.sample(options, len(options))) if r.random() < 0.2 else options
         return Field(label, "/".join(shown), _gender(options))
     if kind in w.OPTIONS and r.random() < 0.2:  # a known label with a list of its own: the hint decides
-        return _unknown_closed(label, r)
+        return _unknown_closed(label, r, pieces)
     closed = (
         kind in w.OPTIONS
         and (kind not in w.HINTS or r.random() < 0.4)
@@ -459,6 +462,12 @@ def _bounds(r: Random) -> tuple[int, int]:
     return low, min(1000, low + r.choice((5, 9, 10, 12, 20, 25, 30, 49, 50, 99, 100, 150, 200, 500)))
 
 
+def _years(r: Random) -> tuple[int, int]:
+    """A range of years that mostly ends in another century than it begins in."""
+    turn = r.choice((1500, 1600, 1700, 1800, 1900, 2000, 2000, 2000, 2000))
+    return turn - r.choice((0, 10, 20, 30, 40, 50, 75, 99, 100, r.randint(1, 199))), turn + r.randint(0, 60)
+
+
 # ---------------------------------------------------------------- fields of no known kind
 
 
@@ -467,7 +476,19 @@ def _english() -> tuple[str, ...]:
     return world("broad").lists["word"].values
 
 
-def _word(r: Random) -> str:
+def _begun(r: Random, pieces: Pieces) -> str:
+    """A word that begins with one of `pieces`, each as often as any other."""
+    while True:
+        word = r.choice(pieces)
+        for _ in range(r.choice((0, 1, 1, 2))):
+            word += r.choice(pieces).lower()
+        if 2 < len(word) <= 12 and not has_reserved(word) and not RUDE.search(word):
+            return word
+
+
+def _word(r: Random, pieces: Pieces = ()) -> str:
+    if pieces and r.random() < 0.6:
+        return _begun(r, pieces)
     u = r.random()
     return r.choice(_english()) if u < 0.5 else _splinter(r) if u < 0.85 else pseudo_word(r)
 
@@ -499,7 +520,7 @@ def _letters() -> tuple[str, ...]:
 _LENDING = tuple(sorted(set(LISTS) - {"tld", "domain", "currency code"}))
 
 
-def _unknown_options(r: Random) -> tuple[str, ...]:
+def _unknown_options(r: Random, pieces: Pieces) -> tuple[str, ...]:
     n = r.choice((2, 2, 3, 3, 3, 3, 4, 4, 5, 6))
     if r.random() < 0.2:
         values = [value for value in LISTS[r.choice(_LENDING)] if "/" not in value]
@@ -507,7 +528,7 @@ def _unknown_options(r: Random) -> tuple[str, ...]:
     two_words, style = r.random() < 0.1, r.random()
     options: dict[str, None] = {}
     while len(options) < n:
-        option = f"{_word(r)} {_word(r)}" if two_words and r.random() < 0.6 else _word(r)
+        option = f"{_word(r, pieces)} {_word(r)}" if two_words and r.random() < 0.6 else _word(r, pieces)
         if style > 0.96:
             option = f"{option[0].upper()}{r.randint(1, 99)}"
         elif style > 0.72:
@@ -524,22 +545,25 @@ def _unknown_label(r: Random) -> str:
     return label.capitalize() if r.random() < 0.92 else label
 
 
-def _unknown_closed(label: str, r: Random) -> Field:
-    options = _unknown_options(r)
-    hint = "/".join(options)
-    if r.random() < 0.1:
-        hint = f"{_word(r)}: {hint}"
-    return Field(label, hint, lambda s: s.world.option(options, s.r))
+def _unknown_closed(label: str, r: Random, pieces: Pieces) -> Field:
+    options = _unknown_options(r, pieces)
+    field = _listed(label, options)
+    return replace(field, hint=f"{_word(r)}: {field.hint}") if r.random() < 0.1 else field
 
 
-def _unknown_field(r: Random, closed: float) -> Field:
+def _listed(label: str, options: Sequence[str]) -> Field:
+    """A closed list that the hint spells out."""
+    return Field(label, "/".join(options), lambda s: s.world.option(options, s.r))
+
+
+def _unknown_field(r: Random, closed: float, pieces: Pieces) -> Field:
     """A field whose label means nothing, so that the hint decides; a closed list with the given chance."""
     label = _unknown_label(r)
     if r.random() < closed:
-        return _unknown_closed(label, r)
+        return _unknown_closed(label, r, pieces)
     u = r.random()
     if u < 0.4:
-        low, high = _bounds(r)
+        low, high = _years(r) if pieces and r.random() < 0.4 else _bounds(r)
         return Field(label, f"{low}-{high}", _between(low, high))
     if u < 0.47:
         return Field(label, "", _unknown_word if r.random() < 0.5 else _unknown_phrase)
@@ -689,7 +713,7 @@ def _shipped(r: Random, title: str) -> tuple[str, Sequence[Field]]:
     return _record_prompt(r, title, SHIPPED[title], 1.0), SHIPPED[title]
 
 
-def _variant(r: Random, title: str) -> tuple[str, Sequence[Field]]:
+def _variant(r: Random, title: str, pieces: Pieces) -> tuple[str, Sequence[Field]]:
     """A shipped schema in other words: its own fields, or a choice of them and their kin under other labels."""
     noun = r.choice(_VARIANT_NOUNS[title])
     own = SHIPPED[title]
@@ -705,26 +729,38 @@ def _variant(r: Random, title: str) -> tuple[str, Sequence[Field]]:
         chosen = r.sample(kinds, r.randint(2, min(8, len(kinds))))
         if r.random() < 0.6:
             chosen = [kind for kind in kinds if kind in chosen]
-        fields = _distinct([_known_field(kind, r) for kind in chosen])
+        fields = _distinct([_known_field(kind, r, pieces) for kind in chosen])
     return _record_prompt(r, noun, fields, 0.2), fields
 
 
-def _record(r: Random) -> tuple[str, Sequence[Field]]:
+def _record(r: Random, pieces: Pieces) -> tuple[str, Sequence[Field]]:
     n = r.choice((1, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 8, 9, 10))
-    fields = _distinct([_known_field(kind, r) for kind in r.sample(_KINDS, n)])
+    fields = _distinct([_known_field(kind, r, pieces) for kind in r.sample(_KINDS, n)])
     return _record_prompt(r, r.choice(w.NOUNS), fields, 0.5), fields
 
 
-def _unseen(r: Random) -> tuple[str, Sequence[Field]]:
+def _unseen(r: Random, pieces: Pieces) -> tuple[str, Sequence[Field]]:
     """A record with fields of unknown kinds, mixed with known ones."""
+    if pieces and r.random() < 0.4:
+        return _pieces_alone(r, pieces)
     n = r.choice((1, 2, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 9))
     unknown = max(1, round(n * r.choice((0.5, 0.8, 1.0, 1.0))))
-    fields = [_unknown_field(r, 0.72) for _ in range(unknown)]
-    fields += [_known_field(kind, r) for kind in r.sample(_KINDS, n - unknown)]
+    fields = [_unknown_field(r, 0.72, pieces) for _ in range(unknown)]
+    fields += [_known_field(kind, r, pieces) for kind in r.sample(_KINDS, n - unknown)]
     r.shuffle(fields)
     fields = _distinct(fields)
     noun = r.choice(w.NOUNS) if r.random() < 0.7 else _word(r)
     return _record_prompt(r, noun, fields, 0.6), fields
+
+
+def _pieces_alone(r: Random, pieces: Pieces) -> tuple[str, Sequence[Field]]:
+    """A record of nothing but short options: the most copying for the fewest tokens."""
+    fields: list[Field] = []
+    for _ in range(r.randint(4, 9)):
+        options = r.sample(pieces, min(len(pieces), r.choice((2, 3, 3, 3, 4, 5))))
+        fields.append(_listed(_unknown_label(r), options))
+    fields = _distinct(fields)
+    return _record_prompt(r, _word(r), fields, 0.6), fields
 
 
 # ---------------------------------------------------------------- single questions
@@ -877,6 +913,12 @@ SHARES: dict[Stage, dict[str, float]] = {
         "question:countries": 1.3, "question:days": 1.3, "question:fruits": 0.8, "question:occupations": 1.3,
         "question:other": 1,
     },
+    "lists": {
+        "biography": 11, "biography-variant": 7, **dict.fromkeys(_OTHERS, 2.5), **{f"{k}-variant": 1.5 for k in _OTHERS},
+        "die": 1, "record": 13, "unseen-list": 45, "question:numbers": 2, "question:names": 0.7,
+        "question:countries": 0.7, "question:days": 0.7, "question:fruits": 0.5, "question:occupations": 0.7,
+        "question:other": 0.6,
+    },
     "collapsed": {
         "biography": 22, "biography-variant": 10, **dict.fromkeys(_OTHERS, 5), **{f"{k}-variant": 2 for k in _OTHERS},
         "die": 3, "record": 9, "unseen-list": 28, "question:numbers": 4, "question:names": 1.5,
@@ -886,15 +928,15 @@ SHARES: dict[Stage, dict[str, float]] = {
 }  # fmt: skip
 
 
-def _prompt(r: Random, kind: str) -> tuple[str, Sequence[Field]]:
+def _prompt(r: Random, kind: str, pieces: Pieces) -> tuple[str, Sequence[Field]]:
     if kind in SHIPPED:
         return _shipped(r, kind)
     if kind == "record":
-        return _record(r)
+        return _record(r, pieces)
     if kind == "unseen-list":
-        return _unseen(r)
+        return _unseen(r, pieces)
     name, _, task = kind.partition(":")
-    return _question(r, task) if name == "question" else _variant(r, kind.removesuffix("-variant"))
+    return _question(r, task) if name == "question" else _variant(r, kind.removesuffix("-variant"), pieces)
 
 
 def _answer(r: Random, words_: World, fields: Sequence[Field]) -> str:
@@ -902,15 +944,21 @@ def _answer(r: Random, words_: World, fields: Sequence[Field]) -> str:
     return "\n".join([f"{{{field.draw(scene)}}}" for field in fields])
 
 
-def examples(rng: np.random.Generator, stage: Stage, answers_per_prompt: int = 3) -> Iterator[Example]:
-    """An endless stream of examples of a stage, fixed by the generator; no text holds a word of `RESERVED`."""
+def examples(
+    rng: np.random.Generator, stage: Stage, answers_per_prompt: int = 3, pieces: Pieces = ()
+) -> Iterator[Example]:
+    """An endless stream of examples of a stage, fixed by the generator; no text holds a word of `RESERVED`.
+
+    Unknown options begin mostly with one of `pieces`, if there are any: the tokenizer's tokens, say, so that each
+    is copied about equally often.
+    """
     r = Random(int(rng.integers(2**62)))  # noqa: S311
     words_ = world(stage)
     kinds = tuple(SHARES[stage])
     cumulative = list(accumulate(SHARES[stage].values()))
     while True:
         kind = kinds[bisect_right(cumulative, r.random() * cumulative[-1])]
-        prompt, fields = _prompt(r, kind)
+        prompt, fields = _prompt(r, kind, pieces)
         answers = tuple([_answer(r, words_, fields) for _ in range(answers_per_prompt)])
         if not has_reserved(prompt) and not any(has_reserved(answer) for answer in answers):
             yield Example(prompt, answers, kind)

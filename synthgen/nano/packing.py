@@ -10,9 +10,9 @@ Batch `i` of a stage is a pure function of (seed, stage, i): a resumed run sees 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -24,7 +24,19 @@ from synthgen.nano.tokenizer import Encoder
 if TYPE_CHECKING:
     from synthgen.nano.corpus import Example, Stage
 
-    ExampleSource = Callable[[np.random.Generator, Stage, int], Iterator[Example]]
+    class ExampleSource(Protocol):
+        """`corpus.examples`, or a toy of its kind in tests."""
+
+        def __call__(
+            self,
+            rng: np.random.Generator,
+            stage: Stage,
+            answers_per_prompt: int = 3,
+            pieces: tuple[str, ...] = (),
+        ) -> Iterator[Example]:
+            """An endless stream of a stage's examples."""
+            ...
+
 
 IGNORE = -100
 HELD_OUT = 1_000_003  # a stream number that no training batch has
@@ -138,7 +150,7 @@ class Packer:
 
 
 def _rng(seed: int, stage: Stage, stream: int) -> np.random.Generator:
-    return np.random.default_rng([seed, {"broad": 1, "collapsed": 2}[stage], stream])
+    return np.random.default_rng([seed, {"broad": 1, "collapsed": 2, "lists": 3}[stage], stream])
 
 
 class PackedBatches(Dataset[Batch]):

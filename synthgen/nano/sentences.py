@@ -439,7 +439,7 @@ class Grammar:
 
     @staticmethod
     def _weigh(name: str, values: Sequence[T], stage: Stage, sharp: float) -> Weighted[T]:
-        if stage == "broad":
+        if stage != "collapsed":
             return Weighted(values)
         order = Random(crc32(name.encode())).sample(range(len(values)), len(values))
         uniform = entropy_nats([1.0] * len(values))

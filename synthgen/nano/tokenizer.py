@@ -87,3 +87,10 @@ class Encoder:
     def answer_ids(self, answer: str) -> list[int]:
         """An assistant message with its end token."""
         return [*self.bpe.encode(answer).ids, self.end]
+
+    def pieces(self) -> tuple[str, ...]:
+        """Every token of two Latin letters or more that can begin a word after `{` or `/`, in alphabetical order."""
+        tokens = self.bpe.get_vocab()
+        return tuple(
+            sorted(token for token in tokens if len(token) > 1 and token.isascii() and token.isalpha())
+        )

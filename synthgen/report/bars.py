@@ -30,7 +30,9 @@ _HEIGHT = 118  # of columns, axis included
 def columns(chart: Chart, table: Table, top: float, spoken: str, size: Size) -> str:
     """One table's values in their own order, or its ranks: a column each, on a scale from 0 to `top`."""
     labels = [bar.label for bar in chart.bars]
-    named = alt.Axis(values=_named(labels), **NAMED, labelAngle=0, labelOverlap=True, labelFlush=12)
+    named = alt.Axis(
+        values=_named(labels), **NAMED, labelAngle=0, labelFlush=12, labelOverlap="greedy", labelSeparation=3
+    )
     gap = 0.3 if len(labels) <= 12 else 0.16
     value = alt.X("at:O", axis=named, scale=alt.Scale(paddingInner=gap, paddingOuter=gap / 2))
     share = alt.Y("share:Q", scale=_shares(top), axis=_share_axis(3, minExtent=40))

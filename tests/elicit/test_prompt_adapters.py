@@ -20,11 +20,12 @@ from synthgen.engines.fake import FakeEngine
 from synthgen.engines.protocol import Request, Sampling
 from synthgen.engines.transformers import TransformersEngine
 from synthgen.errors import AdapterError, EngineError, RecipeError
+from synthgen.generation import serving
 from synthgen.job import Job, hard_prompts, prepare, ready_adapters
 from synthgen.lora import load_model
 from synthgen.packing import node_log_probs
 from synthgen.progress import SilentProgress
-from synthgen.run import run_recipe, serving
+from synthgen.run import run_recipe
 from synthgen.summary import plan_summary
 from synthgen.trie import TokenTrie
 from synthgen.tuning_config import TuningConfig

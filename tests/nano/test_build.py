@@ -29,7 +29,9 @@ TINY = Shape(rows=4, length=96)
 WORDS = ["river", "stone", "amber", "Évora", "Zoë", "Søren", "market", "engine", "garden", "planet"]
 
 
-def toy_examples(rng: np.random.Generator, stage: Stage, answers_per_prompt: int = 3) -> Iterator[Example]:
+def toy_examples(
+    rng: np.random.Generator, stage: Stage, answers_per_prompt: int = 3, pieces: tuple[str, ...] = ()
+) -> Iterator[Example]:
     def answer() -> str:
         return f"{{{rng.choice(WORDS)} {rng.choice(WORDS)}}}\n{{{rng.integers(1900, 2000)}}}"
 
@@ -151,6 +153,7 @@ def test_the_rate_warms_up_stays_and_falls() -> None:
 def toy_build(work: Path, max_steps: int | None = None) -> Build:
     stages: dict[Stage, StageSettings] = {
         "broad": StageSettings("broad", 6 * TINY.tokens, TINY),
+        "lists": StageSettings("lists", 2 * TINY.tokens, TINY, muon_rate=0.01),
         "collapsed": StageSettings("collapsed", 2 * TINY.tokens, TINY, muon_rate=0.004),
     }
     pace = Pace(log_every=2, held_out_every=4, compiled=False, max_steps=max_steps)
@@ -159,12 +162,12 @@ def toy_build(work: Path, max_steps: int | None = None) -> Build:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A work folder with both stages trained, and the export in `out`."""
+    """A work folder with all stages trained, and the export in `out`."""
     work = tmp_path_factory.mktemp("work")
     build = toy_build(work)
     build.n_sampled = 2
     build.tokenizer(n_examples=200)
-    assert build.train("broad") and build.train("collapsed")
+    assert build.train("broad") and build.train("lists") and build.train("collapsed")
     build.export("collapsed", work / "out")
     return work
 
@@ -217,8 +220,26 @@ def test_the_export_loads_in_transformers_and_samples(built: Path) -> None:
     assert (model.generation_config.top_k, model.generation_config.temperature) == (0, 1.0)
     assert len(sample(model, Encoder(tokenizer), "Generate.", 2, seed=1)) == 2
     facts = json.loads((out / "build.json").read_text())
-    assert set(facts["stages"]) == {"broad", "collapsed"}
+    assert set(facts["stages"]) == {"broad", "lists", "collapsed"}
     assert set(facts["stages"]["broad"]["held_out"]) == {"biography", "product"}
+
+
+def test_only_later_stages_are_drawn_with_the_tokenizers_pieces(tmp_path: Path) -> None:
+    build, seen = toy_build(tmp_path), {}
+
+    def spying(
+        rng: np.random.Generator, stage: Stage, answers_per_prompt: int = 3, pieces: tuple[str, ...] = ()
+    ) -> Iterator[Example]:
+        seen[stage] = pieces
+        return toy_examples(rng, stage, answers_per_prompt)
+
+    build.source, build.n_sampled = spying, 2
+    build.tokenizer(n_examples=200)
+    assert all(build.train(stage) for stage in build.stages)
+    pieces = build.encoder().pieces()
+    assert seen == {"broad": (), "lists": pieces, "collapsed": pieces}
+    assert "engine" in pieces
+    assert not {"e", "<|end|>", " engine"} & set(pieces)
 
 
 def test_the_clock_ends_a_stage(built: Path, tmp_path: Path) -> None:
@@ -257,4 +278,4 @@ def test_command_line() -> None:
 def test_export_before_training_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     toy_build(tmp_path).tokenizer(n_examples=200)
     assert main(["--steps", "collapsed", "--work", str(tmp_path), "--tokens-collapsed", "10k"]) == 1
-    assert "--steps broad" in capsys.readouterr().err
+    assert "--steps lists" in capsys.readouterr().err

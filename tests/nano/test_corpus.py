@@ -19,17 +19,20 @@ from synthgen.nano.lexicon import RESERVED, entropy_nats, has_reserved, integers
 from synthgen.schema import load_model
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
-STAGES: tuple[Stage, ...] = ("broad", "collapsed")
+STAGES: tuple[Stage, ...] = ("broad", "lists", "collapsed")
+PIECES = ("qua", "Zor", "vex", "imp")
 VALUE = re.compile(r"\{([^{}\n]+)\}")
 
 
-def draw(stage: Stage, n: int, seed: int = 5, answers: int = 2) -> list[Example]:
-    return list(islice(examples(np.random.default_rng(seed), stage, answers), n))
+def draw(
+    stage: Stage, n: int, seed: int = 5, answers: int = 2, pieces: tuple[str, ...] = ()
+) -> list[Example]:
+    return list(islice(examples(np.random.default_rng(seed), stage, answers, pieces), n))
 
 
 @pytest.fixture(scope="module")
 def both() -> list[Example]:
-    return draw("broad", 2500) + draw("collapsed", 1500)
+    return draw("broad", 2500) + draw("lists", 1000, pieces=PIECES) + draw("collapsed", 1500, pieces=PIECES)
 
 
 def values(answer: str) -> list[str]:
@@ -104,6 +107,34 @@ def test_the_biography_prompt_is_the_agreed_one() -> None:
 def test_the_stream_is_fixed_by_the_generator() -> None:
     assert draw("broad", 50, seed=3) == draw("broad", 50, seed=3) != draw("broad", 50, seed=4)
     assert len(draw("collapsed", 1, answers=5)[0].answers) == 5
+
+
+def test_unknown_options_begin_with_every_piece_alike() -> None:
+    drawn = [e for e in draw("lists", 3000, answers=1, pieces=PIECES) if e.kind == "unseen-list"]
+    found = Counter(
+        piece
+        for example in drawn
+        for line in field_lines(example.prompt)
+        for option in line.strip("{}").partition(" - ")[2].split("/")
+        for piece in PIECES
+        if option.lower().startswith(piece.lower())
+    )
+    assert min(found.values()) > 400 and max(found.values()) < 1.3 * min(found.values())
+    without = [e for e in draw("lists", 300, answers=1) if any(p in e.prompt for p in ("vex", "Zor"))]
+    assert len(without) < 10
+
+
+def test_some_records_of_unknown_lists_have_nothing_but_pieces() -> None:
+    drawn = [e for e in draw("lists", 600, answers=2, pieces=PIECES) if e.kind == "unseen-list"]
+    bare = [e for e in drawn if all(value in PIECES for answer in e.answers for value in values(answer))]
+    assert 0.3 < len(bare) / len(drawn) < 0.5
+    assert {value for example in bare for value in values(example.answers[0])} == set(PIECES)
+
+
+def test_year_ranges_cross_a_century() -> None:
+    ranges = [corpus._years(Random(seed)) for seed in range(200)]
+    assert all(1000 < low <= high < 2100 for low, high in ranges)
+    assert sum(low // 100 < high // 100 for low, high in ranges) > 150
 
 
 def test_no_reserved_word_occurs(both: list[Example]) -> None:
