@@ -30,9 +30,7 @@ _HEIGHT = 118  # of columns, axis included
 def columns(chart: Chart, table: Table, top: float, spoken: str, size: Size) -> str:
     """One table's values in their own order, or its ranks: a column each, on a scale from 0 to `top`."""
     labels = [bar.label for bar in chart.bars]
-    named = alt.Axis(
-        values=_named(labels), **NAMED, labelAngle=0, labelFlush=12, labelOverlap="greedy", labelSeparation=3
-    )
+    named = alt.Axis(values=_named(labels), **NAMED, labelAngle=0, labelOverlap=True, labelFlush=12)
     gap = 0.3 if len(labels) <= 12 else 0.16
     value = alt.X("at:O", axis=named, scale=alt.Scale(paddingInner=gap, paddingOuter=gap / 2))
     share = alt.Y("share:Q", scale=_shares(top), axis=_share_axis(3, minExtent=40))
@@ -138,7 +136,17 @@ def _named(labels: Sequence[str]) -> list[int]:
     span = max(numbers.values()) - min(numbers.values())
     step = _round_step(span) if 0 < span < math.inf else math.inf
     found = [at for at, x in numbers.items() if math.isclose(x / step, round(x / step), abs_tol=1e-6)]
-    return found if 1 < len(found) <= 7 else [0, len(labels) - 1]
+    apart = _apart(found, len(labels) / 6) if len(found) <= 7 else []
+    return apart if len(apart) > 1 else [0, len(labels) - 1]
+
+
+def _apart(places: Sequence[int], least: float) -> list[int]:
+    """Those places, from the last on, that leave room for a label; values that do not occur have no column."""
+    kept: list[int] = []
+    for place in reversed(places):
+        if not kept or kept[0] - place >= least:
+            kept.insert(0, place)
+    return kept
 
 
 def _number(label: str) -> float:
