@@ -1,4 +1,6 @@
-"""SIGKILL at random moments, again and again, and then count: `python bench/kill_storm.py --kills 200`.
+"""SIGKILL at random moments of real runs, again and again, and then a count of what is lost or doubled.
+
+    python bench/kill_storm.py --kills 200
 
 Every run is a real `synthgen recipe` in a process of its own, killed at a moment drawn uniformly over the processor
 time of an undisturbed run (every second pair of kills: over what follows its start-up): start-up, generation with its many shard commits, report. Every second kill hits the engine's

@@ -1,4 +1,6 @@
-"""Peak memory and speed of everything but the model, by number of records: `python bench/memory.py`.
+"""Peak memory and speed of everything but the model, by number of records.
+
+    python bench/memory.py
 
 Each size is a process of its own: a real run of biographies, generation and report, with an engine that hands out
 ready texts. `--distinct` makes the name and the free text different in every record, which is the worst case of

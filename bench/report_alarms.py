@@ -1,4 +1,6 @@
-"""python bench/report_alarms.py [datasets]   # writes bench/results/report_alarms.md
+"""How often the report raises a false alarm on data drawn from its target, and what it misses.
+
+    python bench/report_alarms.py [datasets]   # writes bench/results/report_alarms.md
 
 False alarms of the report on data drawn from its own target, family by family (fields and pairs against their
 target, dependence between fields, drift), and whether it sees what is wrong: a 3-point shift in one category, a

@@ -1,4 +1,6 @@
-"""python bench/report_intervals.py [draws]   # writes bench/results/report_intervals.md
+"""How often the report's 95 % intervals cover the truth.
+
+    python bench/report_intervals.py [draws]   # writes bench/results/report_intervals.md
 
 How often the report's 95 % intervals cover the truth: entropy, sample coverage and the least number of values of
 uniform, Zipf and geometric sources at n = 100, 1,000 and 10,000, and of sources that are nearly uniform. 1,000

@@ -1,6 +1,8 @@
-"""python bench/report_speed.py [rows]   # writes bench/results/report_speed.md
+"""Time and peak memory of a report on 10 million rows.
 
-Time and peak memory of `synthgen report` on a Parquet file of 10 million rows and 8 columns.
+    python bench/report_speed.py [rows]   # writes bench/results/report_speed.md
+
+The file has 8 columns of every kind.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What the speed benches share: sides timed in turns, medians with their spread, tables, and results kept over time.
+"""The headline figures of the speed benches, run by run; and what these benches share: turns, medians, tables.
 
     python bench/runs.py              # every kept headline figure, run by run
     python bench/runs.py pipeline     # of one bench

@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import click
 
 from synthgen import __version__
+from synthgen.bench.scripts import Benches
 from synthgen.errors import Incomplete, RecipeError, SynthgenError
 
 if TYPE_CHECKING:
@@ -689,13 +690,15 @@ def show_adapter(terminal: Terminal, folder: Path) -> None:
     terminal.result(manifest.model_dump(mode="json"))
 
 
-@main.group(epilog=epilog("synthgen bench paper --only 1,3"), invoke_without_command=True)
+@main.group(cls=Benches, epilog=epilog("synthgen bench paper --only 1,3"), invoke_without_command=True)
 @click.pass_context
 def bench(ctx: click.Context) -> None:
     """Run a measurement and write its results page; alone, list the measurements."""
     if ctx.invoked_subcommand is None:
-        for name, command in sorted(bench.commands.items()):
-            click.echo(f"{name:<12}{command.get_short_help_str(100)}")
+        group = cast(click.Group, ctx.command)
+        for name in group.list_commands(ctx):
+            command = group.get_command(ctx, name)
+            click.echo(f"{name:<18}{command.get_short_help_str(130) if command else ''}")
 
 
 @bench.command(epilog=epilog("synthgen bench paper --model recipes/paper/gemma-7b-it.yaml"))
