@@ -165,7 +165,7 @@ def _shared_engine(
 
 def _run_one(rival: Rival, n: int, out: Path, engine: Engine, progress: Progress) -> Outcome:
     try:
-        if rival.family == "asking" and not (out / "_SUCCESS").exists():
+        if rival.family in ("asking", "drawn outside") and not (out / "_SUCCESS").exists():
             tried = preview(rival.recipe, N_TRIAL, engine=engine, progress=progress)
             valid = sum(isinstance(outcome, Record) for outcome in tried)
             if valid < LEAST_FOLLOWED * len(tried):

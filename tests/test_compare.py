@@ -66,11 +66,12 @@ def test_what_is_finished_is_not_made_again(recipe: Recipe, tmp_path: Path) -> N
     assert again == first
 
 
+@pytest.mark.parametrize("name", ["verbalised", "in-prompt"])
 def test_a_prompt_that_the_model_does_not_follow_is_a_line_that_says_so(
-    recipe: Recipe, tmp_path: Path
+    recipe: Recipe, tmp_path: Path, name: str
 ) -> None:
     deaf = FakeEngine(lambda request, rng: "I would rather not.")
-    (outcome,) = compare(only(recipe, "verbalised"), 300, tmp_path, engine=deaf)
+    (outcome,) = compare(only(recipe, name), 300, tmp_path, engine=deaf)
     assert outcome.parse_rate == 0 and outcome.attempted == 64 and not outcome.fields
     assert "0 of 64 answers were valid" in outcome.note
     assert "0 of 64 answers were valid" in (tmp_path / "compare.md").read_text()
