@@ -75,15 +75,16 @@ def render(outcomes: Sequence[Outcome], n: int, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    names = {outcome.label: outcome.name for outcome in outcomes}  # shorter
     for title, (heads, rows) in (
         (f"{n:,} records each: TV to the target (floor)", columns(outcomes)),
         ("coverage / entropy, nats", variety(outcomes)),
     ):
         table = Table(title=title, title_justify="left", box=None, pad_edge=False)
         for i, head in enumerate(heads):
-            table.add_column(head, justify="left" if i == 0 else "right")
-        for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_column(head, justify="left" if i == 0 else "right", no_wrap=i == 0)
+        for label, *cells in rows:
+            table.add_row(Text(names[label]), *(Text(cell) for cell in cells))
         console.print(table)
     for outcome in outcomes:
         if outcome.note:
