@@ -25,12 +25,14 @@ _PERCENT = "format(datum.value * 100, '~g') + ' %'"
 _WHISKERS = 40  # columns up to which each shows its interval
 _TICKS = 20  # columns up to which each has its own mark for the target; more have one line
 _HEIGHT = 118  # of columns, axis included
+_FLUSH = 12  # from the edge, up to which a label stands flush with it
+_LETTER = 7  # width of a label's letter, about
 
 
 def columns(chart: Chart, table: Table, top: float, spoken: str, size: Size) -> str:
     """One table's values in their own order, or its ranks: a column each, on a scale from 0 to `top`."""
     labels = [bar.label for bar in chart.bars]
-    named = alt.Axis(values=_named(labels), **NAMED, labelAngle=0, labelOverlap=True, labelFlush=12)
+    named = alt.Axis(values=_named(labels), **NAMED, labelAngle=0, labelOverlap=True, labelFlush=_FLUSH)
     gap = 0.3 if len(labels) <= 12 else 0.16
     value = alt.X("at:O", axis=named, scale=alt.Scale(paddingInner=gap, paddingOuter=gap / 2))
     share = alt.Y("share:Q", scale=_shares(top), axis=_share_axis(3, minExtent=40))
@@ -136,15 +138,20 @@ def _named(labels: Sequence[str]) -> list[int]:
     span = max(numbers.values()) - min(numbers.values())
     step = _round_step(span) if 0 < span < math.inf else math.inf
     found = [at for at, x in numbers.items() if math.isclose(x / step, round(x / step), abs_tol=1e-6)]
-    apart = _apart(found, len(labels) / 6) if len(found) <= 7 else []
+    apart = _apart(found, labels) if len(found) <= 7 else []
     return apart if len(apart) > 1 else [0, len(labels) - 1]
 
 
-def _apart(places: Sequence[int], least: float) -> list[int]:
-    """Those places, from the last on, that leave room for a label; values that do not occur have no column."""
+def _apart(places: Sequence[int], labels: Sequence[str]) -> list[int]:
+    """Those places, from the last on, whose labels do not touch; values that do not occur have no column.
+
+    A label at the left edge begins there, so it reaches half its width further.
+    """
     kept: list[int] = []
+    column = WIDTHS["half"] / len(labels)
     for place in reversed(places):
-        if not kept or kept[0] - place >= least:
+        width = _LETTER * len(labels[place]) + 4
+        if not kept or (kept[0] - place) * column >= width * (1.5 if place * column < _FLUSH else 1):
             kept.insert(0, place)
     return kept
 
