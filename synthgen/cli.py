@@ -357,6 +357,10 @@ def tune(terminal: Terminal, recipe_file: Path, seed: int | None) -> None:
     "--recipe", "recipe_file", type=click.Path(path_type=Path), help="Take the schema and targets from here."
 )
 @click.option(
+    "--target", "target_file", type=click.Path(path_type=Path),
+    help="YAML or JSON: field → value → probability; without a recipe.",
+)  # fmt: skip
+@click.option(
     "--html", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as one HTML file."
 )
 @click.option(
@@ -374,6 +378,7 @@ def report(
     paths: tuple[Path, ...],
     schema_ref: str | None,
     recipe_file: Path | None,
+    target_file: Path | None,
     html: Path | None,
     out: Path | None,
     plain: bool,
@@ -396,6 +401,10 @@ def report(
         from synthgen.schema import RecordSchema, load_model
 
         schema = RecordSchema.from_model(load_model(schema_ref, Path()))
+    if target_file is not None:
+        from synthgen.report.target_file import read_target_file
+
+        reference, draws, together = read_target_file(target_file, schema), None, None
     console, plain = terminal.console(), plain or not sys.stdout.isatty()
     if len(paths) > 1:
         comparison = reports.compare_tables(paths, schema, reference, reference_draws=draws)
