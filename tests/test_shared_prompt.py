@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
 
 from synthgen.lora import add_lora
 from synthgen.packing import backward_trie, batches, node_log_probs
 from synthgen.shared_prompt import SharedPrompt
 from synthgen.trie import TokenTrie
 from synthgen.tuning_config import TuningConfig
+from tests.plain import gradients, load, plain_loss, some_targets
 from tests.tiny import ARCHS, Arch, tiny_model_folder
 
 PROMPT = tuple(range(40, 60))
+ALONE = [9, 4]  # shares no prefix with any other target
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Arch, Path]:
     return {arch: tiny_model_folder(tmp_path_factory.mktemp(arch), arch) for arch in ARCHS}
-
-
-def load(folder: Path, window: int | None = None) -> Any:
-    settings: dict[str, Any] = {"sliding_window": window} if window else {}
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **settings)
-    if getattr(model.config, "attn_logit_softcapping", None):
-        model.set_attn_implementation("eager")
-    return model.eval()
-
-
-def targets(n: int = 24) -> tuple[list[list[int]], list[float]]:
-    """Sequences that share prefixes, one that shares none, and uneven weights."""
-    rng = np.random.default_rng(0)
-    sequences = [[*rng.integers(10, 13, size=rng.integers(2, 12)).tolist(), 4] for _ in range(n)]
-    return [*sequences, [9, 4]], (rng.random(n + 1) + 0.1).tolist()
-
-
-def plain(model: Any, sequences: Sequence[Sequence[int]], weights: Sequence[float]) -> torch.Tensor:
-    """The loss of one target after the other."""
-    total = torch.zeros(())
-    for ids, weight in zip(sequences, weights, strict=True):
-        logits = model(input_ids=torch.tensor([[*PROMPT, *ids]]), use_cache=False).logits[0].float()
-        scores = logits[len(PROMPT) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(ids)[:, None])
-        total = total - weight / sum(weights) * scores.sum()
-    return total
-
-
-def gradient(model: Any) -> torch.Tensor:
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
 @pytest.mark.parametrize("arch", ARCHS)
@@ -61,16 +31,16 @@ def test_loss_and_gradient_are_those_of_every_target_with_its_prompt(
     folders: dict[Arch, Path], arch: Arch, window: int | None
 ) -> None:
     model = load(folders[arch], window if arch in ("mistral", "gemma2", "gemma3_text") else None)
-    sequences, weights = targets()
-    expected = plain(model, sequences, weights)
+    sequences, weights = some_targets(more=[ALONE])
+    expected = plain_loss(model, PROMPT, sequences, weights)
     expected.backward()  # type: ignore[no-untyped-call]
-    wanted = gradient(model)
+    wanted = gradients(model)
     trie = TokenTrie.from_sequences(sequences, weights)
     for pack_nodes in (len(trie), 16, 5):  # one pack, which carries its prompt; several; many
         model.zero_grad(set_to_none=True)
         log_probs, _ = backward_trie(model, trie, PROMPT, 2.0, pack_nodes, batch_tokens=40)
         assert -(trie.mass * log_probs).sum() == pytest.approx(expected.item(), rel=1e-5)
-        assert (gradient(model) / 2 - wanted).norm() / wanted.norm() < 1e-4
+        assert (gradients(model) / 2 - wanted).norm() / wanted.norm() < 1e-4
         found = node_log_probs(model, trie, PROMPT, pack_nodes, batch_tokens=40)
         np.testing.assert_allclose(found, log_probs, atol=1e-5)
 
@@ -81,18 +51,18 @@ def test_only_what_is_tuned_gets_a_gradient_through_the_prompt(folders: dict[Arc
     for parameter in model.parameters():
         if parameter.requires_grad:
             torch.nn.init.normal_(parameter, std=0.1)
-    sequences, weights = targets()
-    plain(model, sequences, weights).backward()  # type: ignore[no-untyped-call]
-    wanted = gradient(model)
+    sequences, weights = some_targets(more=[ALONE])
+    plain_loss(model, PROMPT, sequences, weights).backward()  # type: ignore[no-untyped-call]
+    wanted = gradients(model)
     model.zero_grad(set_to_none=True)
     backward_trie(model, TokenTrie.from_sequences(sequences, weights), PROMPT, pack_nodes=16)
-    assert (gradient(model) - wanted).norm() / wanted.norm() < 1e-4
+    assert (gradients(model) - wanted).norm() / wanted.norm() < 1e-4
     assert all(p.requires_grad for p in model.parameters() if p.grad is not None)
 
 
 def test_a_shared_prompt_is_computed_once(folders: dict[Arch, Path]) -> None:
     model = load(folders["llama"])
-    sequences, weights = targets()
+    sequences, weights = some_targets(more=[ALONE])
     trie = TokenTrie.from_sequences(sequences, weights)
     inputs = int((~trie.is_leaf).sum())
     _, alone = backward_trie(model, trie, PROMPT, pack_nodes=len(trie))

@@ -36,6 +36,7 @@ from synthgen.tuning import _Run, tune
 from synthgen.tuning_config import TuningConfig, TuningTask
 from synthgen.tuning_log import StepLog
 from synthgen.tuning_tasks import PreparedTask, resample, split
+from tests.plain import gradients, load, plain_loss, some_targets
 from tests.tiny import ARCHS, Arch, tiny_model_folder
 
 PROMPT = (1, 40, 41, 42, 43, 44, 45)
@@ -65,36 +66,6 @@ def sharp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(folder: Path, window: int | None = None) -> Any:
-    """The model in fp32; `window` narrows sliding-window attention until it matters."""
-    settings: dict[str, Any] = {"sliding_window": window} if window else {}
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, **settings)
-    if getattr(model.config, "attn_logit_softcapping", None):
-        model.set_attn_implementation("eager")
-    return model.eval()
-
-
-def some_targets(n: int = 24, seed: int = 0) -> tuple[list[list[int]], list[float]]:
-    """Sequences that share prefixes, and uneven weights."""
-    rng = np.random.default_rng(seed)
-    sequences = [[*rng.integers(10, 13, size=rng.integers(2, 12)).tolist(), 4] for _ in range(n)]
-    return sequences, (rng.random(n) + 0.1).tolist()
-
-
-def plain_loss(model: Any, sequences: Sequence[Sequence[int]], weights: Sequence[float]) -> torch.Tensor:
-    """The published loss, one target at a time."""
-    total = torch.zeros(())
-    for ids, weight in zip(sequences, weights, strict=True):
-        logits = model(input_ids=torch.tensor([[*PROMPT, *ids]]), use_cache=False).logits[0].float()
-        scores = logits[len(PROMPT) - 1 : -1].log_softmax(-1).gather(1, torch.tensor(ids)[:, None])
-        total = total - weight / sum(weights) * scores.sum()
-    return total
-
-
-def gradients(model: Any) -> torch.Tensor:
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-
-
 @pytest.mark.parametrize("arch", ARCHS)
 @pytest.mark.parametrize("window", [None, 5])
 def test_packed_loss_and_gradient_equal_the_plain_ones(
@@ -102,7 +73,7 @@ def test_packed_loss_and_gradient_equal_the_plain_ones(
 ) -> None:
     model = load(folders[arch], window if arch in ("mistral", "gemma2", "gemma3_text") else None)
     sequences, weights = some_targets()
-    plain = plain_loss(model, sequences, weights)
+    plain = plain_loss(model, PROMPT, sequences, weights)
     plain.backward()  # type: ignore[no-untyped-call]
     expected = gradients(model)
     for max_nodes in (10_000, 16):
