@@ -42,8 +42,9 @@ from synthgen.nano.training import Pace, StageFiles, StageSettings, new_model, t
 if TYPE_CHECKING:
     from synthgen.nano.packing import ExampleSource
 
-STEPS = ("tokenizer", "broad", "lists", "collapsed", "export")
-BEFORE: dict[Stage, Stage] = {"lists": "broad", "collapsed": "lists"}
+STAGES: tuple[Stage, ...] = get_args(Stage)
+STEPS = ("tokenizer", *STAGES, "export")
+BEFORE = dict(zip(STAGES[1:], STAGES, strict=False))  # stage → the one whose model it goes on from
 N_TOKENIZER_EXAMPLES = 40_000
 SAMPLED_FIRST = ("biography", "product", "ticket", "patient", "job", "die")
 
@@ -191,7 +192,7 @@ class Build:
     def export(self, stage: Stage, out: Path) -> None:
         """Write what stage `stage` ended with into `out`."""
         tokenizer = nano_tokenizer.load(self.work / "tokenizer")
-        names = get_args(Stage)[: get_args(Stage).index(stage) + 1]
+        names = STAGES[: STAGES.index(stage) + 1]
         logs = {name: StageFiles(self.work, name).log.read_text(encoding="utf-8") for name in names}
         model = self.model(Encoder(tokenizer), stage)
         facts = {
@@ -282,7 +283,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--fresh", action="store_true", help="forget earlier work of the named steps")
     add(
         "--export-stage",
-        choices=get_args(Stage),
+        choices=STAGES,
         default="collapsed",
         help="which model to export (%(default)s)",
     )
