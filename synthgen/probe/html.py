@@ -5,7 +5,7 @@ No script, no request: a content-security policy in the page forbids both, and e
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
 
@@ -13,7 +13,7 @@ from synthgen.probe import plane
 from synthgen.probe import wording as w
 from synthgen.probe.facts import FieldFacts, Numbers, ProbeFacts, TaskFacts
 from synthgen.report.figures import Bar, Chart, FieldInfo
-from synthgen.report.panels import beside, definitions
+from synthgen.report.panels import beside, definitions, html_table
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
@@ -40,11 +40,11 @@ def render(facts: ProbeFacts) -> str:
         *(_task(task) for task in facts.tasks),
         "</section>",
         "<h2>Long lists</h2>",
-        _table(w.LIST_HEADS, w.list_rows(facts)),
+        html_table(w.LIST_HEADS, w.list_rows(facts)),
         "<h2>Single draws</h2>",
-        _table(w.SINGLE_HEADS, w.single_rows(facts)),
+        html_table(w.SINGLE_HEADS, w.single_rows(facts)),
         "<h2>Known samplers on the same tasks</h2>",
-        f'<div class="left">{_table(w.REFERENCE_HEADS, w.reference_rows(facts))}</div>',
+        f'<div class="left">{html_table(w.REFERENCE_HEADS, w.reference_rows(facts))}</div>',
         f"<h2>The run</h2>{_run(facts)}",
         f'<h2>How it is computed</h2><dl class="method">{definitions(w.METHOD)}</dl>',
         f"<footer>Drawn with seed {facts.run.get('seed', 0)}. P_token at every step stands in probe.json.</footer>",
@@ -120,7 +120,7 @@ def _recipe(facts: ProbeFacts) -> str:
         return ""
     note = f'<p class="note">{escape(w.recipe_note(recipe))}</p>'
     panels = "".join(_field(field) for field in recipe.fields)
-    table = _table(w.FIELD_HEADS, w.field_rows(recipe)) if recipe.fields else ""
+    table = html_table(w.FIELD_HEADS, w.field_rows(recipe)) if recipe.fields else ""
     return (
         f'<h2>The recipe {escape(recipe.name)}: its own fields</h2><p class="prompt">{escape(recipe.prompt)}</p>'
         f'<section class="panels" aria-label="Fields of the recipe">{panels}</section>{note}{table}'
@@ -143,12 +143,3 @@ def _run(facts: ProbeFacts) -> str:
         for name, value in w.run_rows(facts)
     )
     return f'<div class="scroll"><table class="kv"><tbody>{rows}</tbody></table></div>'
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )

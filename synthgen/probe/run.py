@@ -161,10 +161,15 @@ def find_subject(model: str | None, recipe: Recipe | None, adapter: Path | None)
         raise RecipeError(
             "probe: found neither a model nor --recipe; name a model: nano, a folder or a hub id"
         )
+    name = model or (recipe.model if recipe else "")
+    if "://" in name:
+        raise RecipeError(
+            f"model {name!r} is an endpoint: it gives no log-probabilities of given answers, which the probe reads at "
+            "every step; probe an open model: nano, a folder or a hub id"
+        )
     if recipe is not None and model is not None:
         recipe = recipe.model_copy(update={"model": resolve_model(model)})
     job = None if recipe is None else prepare(recipe)
-    name = model or (recipe.model if recipe else "")
     place = resolve_model(name) if job is None else job.model
     is_soft = False
     if adapter is not None:

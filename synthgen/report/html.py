@@ -7,7 +7,7 @@ comes from the data goes through `html.escape`. Pictures are static inline SVG (
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 
@@ -15,7 +15,7 @@ from synthgen.report import heat, rejection
 from synthgen.report import wording as w
 from synthgen.report.figures import Facts, Sample
 from synthgen.report.method import METHOD
-from synthgen.report.panels import beside, definitions, panel
+from synthgen.report.panels import beside, definitions, html_table, panel
 from synthgen.report.pictures import tuning_curve, world_map
 from synthgen.report.reliability import AdapterFacts, Exact
 from synthgen.report.sidebyside import Row, SideBySide
@@ -58,7 +58,7 @@ def render_side_by_side(comparison: SideBySide) -> str:
     ]
     body = [
         f'<p class="eyebrow">synthgen report</p><p class="headline">{escape(comparison.headline)}.</p>',
-        f'<div class="left">{_table(heads, rows)}</div>',
+        f'<div class="left">{html_table(heads, rows)}</div>',
         f'<p class="note">{escape(w.SIDE_BY_SIDE)}</p>',
         '<div class="legend"><span><i class="t"></i>declared target</span>'
         '<span><i class="w"></i>95 % interval of a share</span></div>',
@@ -166,7 +166,7 @@ def _adapters(adapters: Sequence[AdapterFacts]) -> str:
     if not rows:
         return f"<h2>Adapters, as they were tuned</h2>{curves}" if curves else ""
     heads = ["adapter", "part", "exact KL", "leak", "shape"]
-    return f"<h2>Adapters: exact distance to the target, before → after</h2>{curves}{_table(heads, rows)}"
+    return f"<h2>Adapters: exact distance to the target, before → after</h2>{curves}{html_table(heads, rows)}"
 
 
 def _rejection(facts: Facts) -> str:
@@ -174,9 +174,9 @@ def _rejection(facts: Facts) -> str:
     if found is None:
         return ""
     said = "".join(f"<p>{escape(line[0].upper() + line[1:])}.</p>" for line in rejection.lines(facts))
-    tables = _table(rejection.ADAPTER_HEADS, rejection.adapter_rows(found))
+    tables = html_table(rejection.ADAPTER_HEADS, rejection.adapter_rows(found))
     if found.fields:
-        tables += _table(rejection.VALUE_HEADS, rejection.value_rows(facts, found))
+        tables += html_table(rejection.VALUE_HEADS, rejection.value_rows(facts, found))
     return f"<h2>Rejected attempts</h2>{said}{tables}"
 
 
@@ -202,7 +202,7 @@ def _spread(facts: Facts) -> str:
         for sample, when in ((entry.before, "before"), (entry.after, "after"))
         if sample is not None
     ]
-    return f"<h2>Spread, at each table's own size</h2>{_table([*heads, 'Chao1 (at least)'], rows)}"
+    return f"<h2>Spread, at each table's own size</h2>{html_table([*heads, 'Chao1 (at least)'], rows)}"
 
 
 def _sample_cells(sample: Sample) -> list[str]:
@@ -247,7 +247,7 @@ def _distances(facts: Facts) -> str:
             row += [w.length(ordered.value), w.length(ordered.floor_p95)] if ordered else ["", ""]
             row += [w.share(target.share_outside), f"{w.count(target.n_unseen)} of {w.count(target.k)}"]
             rows.append([entry.info.label, when, *row])
-    return f"<h2>Distances to the target, each beside its floor</h2>{_table(heads, rows)}" if rows else ""
+    return f"<h2>Distances to the target, each beside its floor</h2>{html_table(heads, rows)}" if rows else ""
 
 
 def _rarefied(facts: Facts) -> str:
@@ -264,7 +264,7 @@ def _rarefied(facts: Facts) -> str:
                     [entry.info.label, when, *found, f"{w.count(sample.coverage)} of {w.count(sample.n)}"]
                 )
     heads = ["field", "table", *(w.count(float(m)) for m in sizes), "all"]
-    return f"<h2>Distinct values among so many records</h2>{_table(heads, rows)}"
+    return f"<h2>Distinct values among so many records</h2>{html_table(heads, rows)}"
 
 
 def _reliability(facts: Facts) -> str:
@@ -313,12 +313,3 @@ def _flat(value: object) -> str:
 
 def _method() -> str:
     return f'<h2>How it is computed</h2><dl class="method">{definitions(METHOD)}</dl>'
-
-
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f'<th scope="col">{escape(h)}</th>' for h in heads)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return (
-        '<div class="scroll" tabindex="0" role="region" aria-label="table"><table>'
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )

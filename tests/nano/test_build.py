@@ -21,10 +21,16 @@ from synthgen.nano.build import Build, is_exact, main, parse, sample
 from synthgen.nano.corpus import Example, Stage
 from synthgen.nano.packing import IGNORE, PackedBatches, Packer, Shape, held_out_batches, held_out_examples
 from synthgen.nano.tokenizer import SPECIALS, Encoder
-from synthgen.nano.training import Pace, StageFiles, StageSettings, new_model, target_logits
+from synthgen.nano.training import (
+    Pace,
+    StageFiles,
+    StageSettings,
+    new_model,
+    target_logits,
+    with_twice_the_heads,
+)
 
 SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
-SIZES["num_key_value_heads"] = 2
 TINY = Shape(rows=4, length=96)
 WORDS = ["river", "stone", "amber", "Évora", "Zoë", "Søren", "market", "engine", "garden", "planet"]
 
@@ -96,6 +102,26 @@ def test_chat_template_and_encoder_give_the_same_ids_with_one_bos(
     assert ids == encoder.prompt_ids(prompt) + encoder.answer_ids("{A}")
 
 
+# -- model -------------------------------------------------------------------------------------------------
+
+
+def test_twice_the_heads_compute_the_same_and_learn_other_things(
+    tiny_model: LlamaForCausalLM, encoder: Encoder
+) -> None:
+    wider = with_twice_the_heads(tiny_model)
+    ids = torch.tensor([encoder.prompt_ids("Generate a random stone.\n{Name}")])
+    with torch.no_grad():
+        torch.testing.assert_close(wider(ids).logits, tiny_model(ids).logits, atol=1e-5, rtol=0)
+    assert wider.config.num_attention_heads == wider.config.num_key_value_heads == 4
+    assert wider.lm_head.weight is wider.model.embed_tokens.weight
+    torch.autograd.backward(wider(ids, labels=ids).loss)
+    out = wider.model.layers[0].self_attn.o_proj.weight
+    assert out.grad is not None
+    first, second = out.grad.chunk(2, dim=1)
+    assert second.norm() > 0 and not torch.allclose(first, second)
+    assert (out.chunk(2, dim=1)[1] == 0).all()
+
+
 # -- packing -----------------------------------------------------------------------------------------------
 
 
@@ -154,6 +180,7 @@ def toy_build(work: Path, max_steps: int | None = None) -> Build:
     stages: dict[Stage, StageSettings] = {
         "broad": StageSettings("broad", 6 * TINY.tokens, TINY),
         "lists": StageSettings("lists", 2 * TINY.tokens, TINY, muon_rate=0.01),
+        "copying": StageSettings("copying", 2 * TINY.tokens, TINY, muon_rate=0.008),
         "collapsed": StageSettings("collapsed", 2 * TINY.tokens, TINY, muon_rate=0.004),
     }
     pace = Pace(log_every=2, held_out_every=4, compiled=False, max_steps=max_steps)
@@ -167,7 +194,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     build = toy_build(work)
     build.n_sampled = 2
     build.tokenizer(n_examples=200)
-    assert build.train("broad") and build.train("lists") and build.train("collapsed")
+    assert all(build.train(stage) for stage in build.stages)
     build.export("collapsed", work / "out")
     return work
 
@@ -220,7 +247,7 @@ def test_the_export_loads_in_transformers_and_samples(built: Path) -> None:
     assert (model.generation_config.top_k, model.generation_config.temperature) == (0, 1.0)
     assert len(sample(model, Encoder(tokenizer), "Generate.", 2, seed=1)) == 2
     facts = json.loads((out / "build.json").read_text())
-    assert set(facts["stages"]) == {"broad", "lists", "collapsed"}
+    assert set(facts["stages"]) == {"broad", "lists", "copying", "collapsed"}
     assert set(facts["stages"]["broad"]["held_out"]) == {"biography", "product"}
 
 
@@ -237,7 +264,7 @@ def test_only_later_stages_are_drawn_with_the_tokenizers_pieces(tmp_path: Path) 
     build.tokenizer(n_examples=200)
     assert all(build.train(stage) for stage in build.stages)
     pieces = build.encoder().pieces()
-    assert seen == {"broad": (), "lists": pieces, "collapsed": pieces}
+    assert seen == {"broad": (), "lists": pieces, "copying": pieces, "collapsed": pieces}
     assert "engine" in pieces
     assert not {"e", "<|end|>", " engine"} & set(pieces)
 
@@ -278,4 +305,4 @@ def test_command_line() -> None:
 def test_export_before_training_says_what_to_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     toy_build(tmp_path).tokenizer(n_examples=200)
     assert main(["--steps", "collapsed", "--work", str(tmp_path), "--tokens-collapsed", "10k"]) == 1
-    assert "--steps lists" in capsys.readouterr().err
+    assert "--steps copying" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from synthgen.nano.lexicon import RESERVED, entropy_nats, has_reserved, integers
 from synthgen.schema import load_model
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
-STAGES: tuple[Stage, ...] = ("broad", "lists", "collapsed")
+STAGES: tuple[Stage, ...] = ("broad", "lists", "copying", "collapsed")
 PIECES = ("qua", "Zor", "vex", "imp")
 VALUE = re.compile(r"\{([^{}\n]+)\}")
 
@@ -32,7 +32,8 @@ def draw(
 
 @pytest.fixture(scope="module")
 def both() -> list[Example]:
-    return draw("broad", 2500) + draw("lists", 1000, pieces=PIECES) + draw("collapsed", 1500, pieces=PIECES)
+    later: list[tuple[Stage, int]] = [("lists", 1000), ("copying", 1000), ("collapsed", 1500)]
+    return draw("broad", 2500) + [e for stage, n in later for e in draw(stage, n, pieces=PIECES)]
 
 
 def values(answer: str) -> list[str]:
@@ -129,6 +130,9 @@ def test_some_records_of_unknown_lists_have_nothing_but_pieces() -> None:
     bare = [e for e in drawn if all(value in PIECES for answer in e.answers for value in values(answer))]
     assert 0.3 < len(bare) / len(drawn) < 0.5
     assert {value for example in bare for value in values(example.answers[0])} == set(PIECES)
+    short = [e for e in draw("copying", 300, answers=1, pieces=PIECES) if e.kind == "short-lists"]
+    assert len(short) > 60
+    assert all(value in PIECES for example in short for value in values(example.answers[0]))
 
 
 def test_year_ranges_cross_a_century() -> None:

@@ -133,6 +133,7 @@ def call(*arguments: str | Path) -> Result:
         (["nano", "--declare", "a=0.5,b=0.6"], "--declare 'a=0.5,b=0.6': the chances sum to 1.1; expected 1"),
         (["./nowhere"], "model: found no folder"),
         ([], "probe: found neither a model nor --recipe"),
+        (["https://models.example/v1"], "is an endpoint: it gives no log-probabilities"),
         (["nano", "--adapter", "nowhere"], "nowhere: no manifest.json; expected an adapter folder"),
         (["--recipe", "nowhere.yaml"], "nowhere.yaml"),
     ],
