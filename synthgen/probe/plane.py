@@ -161,7 +161,7 @@ def _regions() -> list[alt.Chart]:
             0.0,
             limit.STABLE,
             "good",
-            (limit.ALIGNED, limit.STABLE, "right", "bottom"),
+            (0.0, limit.STABLE, "left", "top"),
         ),
         ("D-like", limit.MISALIGNED, 1.0, limit.UNSTABLE, 1.0, "bad", (1.0, 1.0, "right", "top")),
     )
@@ -172,7 +172,7 @@ def _regions() -> list[alt.Chart]:
             box.mark_rect(fill=f"var(--{tone}-bg)", aria=False).encode(**_at(), x2="a2:Q", y2="v2:Q")
         )
         word = _data([{"a": x, "v": y, "name": name}]).mark_text(
-            align=align, baseline=baseline, dx=-6, dy=-4 if baseline == "bottom" else 8,
+            align=align, baseline=baseline, dx=6 if align == "left" else -6, dy=8,
             fontWeight=600, color=f"var(--{tone})", aria=False,
         )  # fmt: skip
         layers.append(word.encode(**_at(), text="name:N"))
