@@ -14,6 +14,7 @@ from synthgen.recipe import BASE, Recipe, TargetSpec, TaskSpec
 from synthgen.recipe_findings import (
     NO_SCHEMA,
     attempt,
+    is_endpoint,
     is_path_like,
     shown,
     suggestion,
@@ -51,7 +52,7 @@ def _check_schema(document: Document, recipe: Recipe) -> RecordSchema | None:
 
 
 def _check_model(document: Document, recipe: Recipe) -> None:
-    if "://" in recipe.model:
+    if is_endpoint(recipe.model):
         document.problem(
             ("model",),
             f"{recipe.model}: an endpoint's weights are closed, so no adapter is tuned and no soft prompt trained or "

@@ -58,9 +58,14 @@ def suggestion(found: str, options: Iterable[str]) -> str:
     return f"expected {shown}" if options else "expected none"
 
 
+def is_endpoint(model: str) -> bool:
+    """Whether a model's name is an address: its weights are closed."""
+    return "://" in model
+
+
 def is_path_like(model: str) -> bool:
     """Whether a model's name can only be a folder: a Hugging Face id has one slash at most, an endpoint an address."""
-    if "://" in model:
+    if is_endpoint(model):
         return False
     return model.startswith((".", "/", "~")) or model.count("/") > 1 or "\\" in model
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from synthgen.elicit.config import template_problem
 from synthgen.errors import RecipeError
-from synthgen.recipe_findings import written
+from synthgen.recipe_findings import is_endpoint, written
 
 if TYPE_CHECKING:
     from synthgen.recipe import AdapterSpec, Method, Recipe
@@ -57,7 +57,7 @@ def refuse_endpoint(model: str, method: str) -> None:
     Raises:
         RecipeError: the model is an address.
     """
-    if "://" not in model:
+    if not is_endpoint(model):
         return
     what = "trained or served" if method == "soft-prompt" else "searched by its gradient"
     raise RecipeError(

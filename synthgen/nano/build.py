@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 STAGES: tuple[Stage, ...] = get_args(Stage)
 STEPS = ("tokenizer", *STAGES, "export")
+WIDENED: Stage = "lists"  # begins with twice the heads; so have all after it
 BEFORE = dict(zip(STAGES[1:], STAGES, strict=False))  # stage → the one whose model it goes on from
 N_TOKENIZER_EXAMPLES = 40_000
 SAMPLED_FIRST = ("biography", "product", "ticket", "patient", "job", "die")
@@ -59,7 +60,7 @@ SAMPLED_FIRST = ("biography", "product", "ticket", "patient", "job", "die")
 def train_tokenizer(
     source: ExampleSource, folder: Path, seed: int, n_examples: int = N_TOKENIZER_EXAMPLES
 ) -> None:
-    """Train the tokenizer on both stages' texts and save it in `folder`."""
+    """Train the tokenizer on the first and the last stage's texts and save it in `folder`."""
     rng = np.random.default_rng([seed, 0])
     broad = itertools.islice(source(rng, "broad", 1), n_examples * 7 // 8)
     collapsed = itertools.islice(source(rng, "collapsed", 1), n_examples // 8)
@@ -168,8 +169,8 @@ class Build:
         torch.manual_seed(self.seed)
         vocabulary = encoder.bpe.get_vocab_size()
         model = new_model(vocabulary, encoder.pad, encoder.bos, encoder.end, **self.model_sizes)
-        if trained is not None and trained != "broad":
-            model = with_twice_the_heads(model)  # as the lists stage made it
+        if trained is not None and STAGES.index(trained) >= STAGES.index(WIDENED):
+            model = with_twice_the_heads(model)
         if trained is not None:
             result = StageFiles(self.work, trained).result
             if not result.exists():
@@ -187,7 +188,7 @@ class Build:
         if fresh:
             files.clear()
         model = self.model(encoder, BEFORE.get(stage))
-        if stage == "lists":
+        if stage == WIDENED:
             model = with_twice_the_heads(model)
         settings, pace = self.stages[stage], self.paces[stage]
         source = self.source if stage == "broad" else partial(self.source, pieces=encoder.pieces())

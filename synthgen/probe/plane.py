@@ -154,25 +154,18 @@ def _point(name: str, a: float, v: float, does: str = "") -> dict[str, object]:
 def _regions() -> list[alt.Chart]:
     """Where a model counts as E-like and as D-like, each with its name in a corner that stays free."""
     boxes = (
-        (
-            "E-like",
-            0.0,
-            limit.ALIGNED,
-            0.0,
-            limit.STABLE,
-            "good",
-            (0.0, limit.STABLE, "left", "top"),
-        ),
-        ("D-like", limit.MISALIGNED, 1.0, limit.UNSTABLE, 1.0, "bad", (1.0, 1.0, "right", "top")),
+        ("E-like", 0.0, limit.ALIGNED, 0.0, limit.STABLE, "good", "left"),
+        ("D-like", limit.MISALIGNED, 1.0, limit.UNSTABLE, 1.0, "bad", "right"),
     )
     layers = []
-    for name, left, right, low, high, tone, (x, y, align, baseline) in boxes:
+    for name, left, right, low, high, tone, side in boxes:
         box = _data([{"a": left, "a2": right, "v": low, "v2": high}])
         layers.append(
             box.mark_rect(fill=f"var(--{tone}-bg)", aria=False).encode(**_at(), x2="a2:Q", y2="v2:Q")
         )
-        word = _data([{"a": x, "v": y, "name": name}]).mark_text(
-            align=align, baseline=baseline, dx=6 if align == "left" else -6, dy=8,
+        corner = {"a": left if side == "left" else right, "v": high, "name": name}
+        word = _data([corner]).mark_text(
+            align=side, baseline="top", dx=6 if side == "left" else -6, dy=8,
             fontWeight=600, color=f"var(--{tone})", aria=False,
         )  # fmt: skip
         layers.append(word.encode(**_at(), text="name:N"))

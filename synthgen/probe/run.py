@@ -34,6 +34,7 @@ from synthgen.probe.verdict import judge
 from synthgen.progress import Progress, SilentProgress
 from synthgen.prompt import Tokenizer
 from synthgen.recipe import Recipe
+from synthgen.recipe_findings import is_endpoint
 from synthgen.tokenizers import load_tokenizer
 
 N_REFERENCE_LISTS = 4  # of every known sampler on every task
@@ -162,7 +163,7 @@ def find_subject(model: str | None, recipe: Recipe | None, adapter: Path | None)
             "probe: found neither a model nor --recipe; name a model: nano, a folder or a hub id"
         )
     name = model or (recipe.model if recipe else "")
-    if "://" in name:
+    if is_endpoint(name):
         raise RecipeError(
             f"model {name!r} is an endpoint: it gives no log-probabilities of given answers, which the probe reads at "
             "every step; probe an open model: nano, a folder or a hub id"
