@@ -599,6 +599,28 @@ def test_sampling_follows_the_model_and_stops(folders: dict[Arch, Path]) -> None
     assert ((counts - expected) ** 2 / expected).sum() < degrees + 4 * np.sqrt(2 * degrees)
 
 
+def test_what_rows_share_is_run_once_and_changes_no_draw(folders: dict[Arch, Path]) -> None:
+    model, stops = load(folders["llama"]), (4,)
+    contexts = [[*PROMPT, *lead] for lead in ([], [9], [9, 8, 7])] * 40
+    lengths: list[tuple[int, ...]] = []
+    handle = model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: lengths.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    drawn = sample(model, contexts, stops, 4, torch.Generator().manual_seed(3))
+    handle.remove()
+    assert lengths[:2] == [(1, len(PROMPT) - 1), (120, 4)]
+    n_alike = 0  # each row again by itself, with the marks that it had in the batch
+    generator = torch.Generator().manual_seed(3)
+    marks = [torch.rand(120, 1, generator=generator, dtype=torch.float64) for _ in range(4)]
+    for row, context in enumerate(contexts):
+        ids = list(context)
+        for mark in marks[: len(drawn[row])]:
+            logits = model(input_ids=torch.tensor([ids])).logits[0, -1].detach().double()
+            ids.append(int((logits.softmax(-1).cumsum(-1) > mark[row]).nonzero()[0]))
+        n_alike += ids[len(context) :] == drawn[row]
+    assert n_alike >= 118  # a mark may fall on a border that rounding moves
+
+
 def test_figures_are_plain_json(folders: dict[Arch, Path]) -> None:
     trie = TokenTrie.from_sequences([[1, 2], [1, 3]], [1, 1])
     json.dumps(asdict(trie.figures(np.log([0.5, 0.5, 0.5]))))

@@ -110,10 +110,10 @@ class SoftModel(torch.nn.Module):
     def _shortened(
         self, ids: Tensor, mask: Mask, positions: Tensor | None
     ) -> tuple[Tensor, Mask, Tensor | None]:
-        """The inputs of a later step, whose cache holds no virtual columns: padding is on the left."""
+        """The inputs of a later step, whose cache holds no virtual columns: rows begin alike, without padding."""
         n = len(self.vectors)
         if isinstance(mask, Tensor):
-            mask = mask[:, : mask.shape[1] - n]
+            mask = mask[:, n:]
         return ids, mask, None if positions is None else positions - n
 
 
