@@ -52,10 +52,10 @@ class Plan:
     outlier_levels: int = 4
     n_model: int = 20  # targets of each model
     n_tokens: int = 16  # of every prompt, soft or hard
-    soft_steps: int = 600
+    soft_steps: int = 400
     soft_lr: float = 0.1
     hard_steps: int = 120
-    hard_candidates: int = 96
+    hard_candidates: int = 32
     other_steps: int = 400  # of the other model's training
     seed: int = 0
 

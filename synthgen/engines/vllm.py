@@ -91,31 +91,11 @@ class VllmEngine:
         self._running: dict[str, Request] = {}
         self._n_started = 0
         self.capacity = capacity
-        settings: dict[str, Any] = {
-            "model": place,
-            "dtype": dtype,
-            "seed": seed % 2**31,
-            "max_model_len": _context(place, local, max_model_len),
-            "max_num_seqs": capacity,
-            "enable_prefix_caching": True,
-            "generation_config": "vllm",  # nothing from the model's own sampling defaults
-            "trust_remote_code": False,
-            "load_format": "safetensors",
-            "disable_log_stats": True,
-        }
+        settings = engine_settings(place, seed, capacity, max_model_len, dtype, kv_cache_gib, gpu_share)
         if self._adapters:
             settings |= _lora_settings({name: _config(name, folder) for name, folder in lora.items()})
         if self._soft:
             settings["enable_prompt_embeds"] = True
-        if cpu:
-            settings |= {
-                "enforce_eager": True,
-                "kv_cache_memory_bytes": int(kv_cache_gib * GIB),
-                **_CPU_SETTINGS,
-            }
-            settings["max_num_batched_tokens"] = max(8192, settings["max_model_len"])
-        else:
-            settings["gpu_memory_utilization"] = GPU_MEMORY * gpu_share
         offline = os.environ.get("HF_HUB_OFFLINE")
         if local:
             os.environ["HF_HUB_OFFLINE"] = "1"
@@ -268,6 +248,37 @@ class VllmEngine:
                 f"engine vllm: adapter {adapter!r} was not given at the start; "
                 f"expected one of {sorted([*self._adapters, *self._soft.names])} or the base model"
             )
+
+
+def engine_settings(
+    place: str,
+    seed: int,
+    capacity: int,
+    max_model_len: int,
+    dtype: str = "bfloat16",
+    kv_cache_gib: float = 1.0,
+    gpu_share: float = 1.0,
+) -> dict[str, Any]:
+    """What vLLM is started with, adapters apart; chosen by bench/settings.py on a CPU."""
+    length = _context(place, Path(place).is_dir(), max_model_len)
+    settings: dict[str, Any] = {
+        "model": place,
+        "dtype": dtype,
+        "seed": seed % 2**31,
+        "max_model_len": length,
+        "max_num_seqs": capacity,
+        "enable_prefix_caching": True,
+        "generation_config": "vllm",  # nothing from the model's own sampling defaults
+        "trust_remote_code": False,
+        "load_format": "safetensors",
+        "disable_log_stats": True,
+    }
+    if current_platform.is_cpu():
+        settings |= {"enforce_eager": True, "kv_cache_memory_bytes": int(kv_cache_gib * GIB), **_CPU_SETTINGS}
+        settings["max_num_batched_tokens"] = max(8192, length)
+    else:
+        settings["gpu_memory_utilization"] = GPU_MEMORY * gpu_share
+    return settings
 
 
 def _lora_requests(adapters: Mapping[str, Path]) -> dict[str, Any]:

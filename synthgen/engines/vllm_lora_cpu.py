@@ -1,12 +1,11 @@
-"""LoRA for vLLM's CPU build as two matrix products over all adapters at once.
+"""LoRA for vLLM's CPU build as two matrix products over the adapters of a batch at once.
 
 vLLM 0.32 gathers a copy of the adapter's matrices for every row, and for a base row (slot −1) takes the last
-slot's. Here the rows are multiplied with the matrices of all slots side by side, and what belongs to other
+slot's. Here the rows are multiplied with the matrices of the slots in use side by side, and what belongs to other
 slots is zeroed in between, so a base row gets nothing:
-    (rows, in) @ (in, slots·rank) → keep the row's own rank columns → @ (slots·rank, out)
-The work grows with the number of slots, so this is for the few adapters of a recipe: with three, two cores made
-196 records a second of the base model's 234; per CPU second 91 of 107, where vLLM's own path made 45
-(bench/engines.py).
+    (rows, in) @ (in, slots·rank) → keep the row's own rank columns → @ (slots·rank, out), added in place
+Where one adapter serves the whole batch, nothing is zeroed and nothing copied. The work grows with the number of slots
+in use, so this is for the few adapters of a recipe (bench/generation.py --sides base one three).
 """
 
 from __future__ import annotations
@@ -21,6 +20,15 @@ from vllm.platforms import current_platform
 class SideBySideLora(PunicaWrapperCPU):  # type: ignore[misc]
     """vLLM's CPU wrapper with the linear layers' products replaced; embeddings and logits are vLLM's own."""
 
+    def update_metadata(self, *args: Any, **kwargs: Any) -> None:
+        """A new batch: which slots are in use, and by which rows."""
+        super().update_metadata(*args, **kwargs)
+        slots = self.token_lora_indices  # (rows,) −1: base
+        used = slots[slots >= 0]
+        self._first, self._end = (int(used.min()), int(used.max()) + 1) if len(used) else (0, 0)
+        self._is_alone = self._end - self._first == 1 and len(used) == len(slots)
+        self._mine = slots[:, None] == torch.arange(self._first, self._end)  # (rows, slots in use)
+
     def add_lora_linear(
         self,
         y: torch.Tensor,
@@ -32,22 +40,19 @@ class SideBySideLora(PunicaWrapperCPU):  # type: ignore[misc]
         **_kwargs: Any,
     ) -> None:
         """Add each row's own adapter to `y`, (rows, out); `x` is (rows, in), stacks are (slots, 1, …)."""
-        rows, out = x.reshape(-1, x.shape[-1]), y.view(-1, y.shape[-1])
-        slots = self.token_lora_indices  # (rows,) −1: base
-        if int(slots.max()) < 0:
+        if self._first == self._end:
             return
-        n_slots = lora_a_stacked[0].shape[0]
-        mine = slots[:, None] == torch.arange(n_slots, device=slots.device)  # (rows, slots)
+        rows, out = x.reshape(-1, x.shape[-1]), y.view(-1, y.shape[-1])
         begin = 0
         for a, b, width in zip(lora_a_stacked, lora_b_stacked, output_slices, strict=True):
-            rank = a.shape[-2]
-            side_by_side = a.reshape(n_slots * rank, -1)  # (slots·rank, in)
-            inner = rows @ side_by_side.t()
-            inner = inner.view(-1, n_slots, rank) * (mine[:, :, None] * scale)
-            expand = b.reshape(n_slots, -1, rank).transpose(1, 2).reshape(n_slots * rank, -1)
-            out[:, begin : begin + width] += (inner.view(-1, n_slots * rank).to(expand.dtype) @ expand)[
-                :, :width
-            ]
+            a, b = a[self._first : self._end, 0], b[self._first : self._end, 0]
+            inner = rows @ a.flatten(0, 1).t()  # (rows, slots·rank)
+            if scale != 1:
+                inner *= scale
+            if not self._is_alone:
+                inner = torch.where(self._mine[:, :, None], inner.unflatten(1, (len(a), -1)), 0).flatten(1)
+            expand = b[0].t() if len(b) == 1 else b.transpose(1, 2).flatten(0, 1)  # (slots·rank, out)
+            out[:, begin : begin + width].addmm_(inner, expand[:, :width])
             begin += width
 
 

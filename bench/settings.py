@@ -1,0 +1,181 @@
+"""vLLM's settings one by one: records a second of nano with synthgen's own, and with one of them changed.
+
+    python bench/settings.py                                   # all, three turns of 1,500 biographies each
+    python bench/settings.py --only ours compiled "128 at once"
+
+Every way has a process of its own that starts vLLM, says how long that took, and is then asked in turns, so that a
+busy neighbour disturbs all. Prompts, seeds and sampling are the same. What is best here is what `engines/vllm.py` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import runs
+
+ROOT = Path(__file__).parents[1]
+MAX_TOKENS = 160
+
+
+@dataclass(frozen=True)
+class Way:
+    """What differs from synthgen's own settings."""
+
+    settings: dict[str, object] = field(default_factory=dict)  # of vLLM's EngineArgs
+    environment: dict[str, str] = field(default_factory=dict)
+    n_per_request: int = 1
+
+
+WAYS = {
+    "ours": Way(),  # against itself: what chance alone does
+    "vLLM's defaults": Way(
+        {
+            "enforce_eager": False,
+            "enable_chunked_prefill": None,
+            "block_size": None,
+            "max_num_batched_tokens": None,
+            "max_num_seqs": None,
+        },
+        {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"},
+    ),
+    "own process": Way(environment={"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}),
+    "compiled": Way({"enforce_eager": False}),
+    "one thread": Way(environment={"VLLM_CPU_OMP_THREADS_BIND": "0"}),
+    "128 at once": Way({"max_num_seqs": 128}),
+    "256 at once": Way({"max_num_seqs": 256}),
+    "1024 at once": Way({"max_num_seqs": 1024}),
+    "no prefix caching": Way({"enable_prefix_caching": False}),
+    "blocks of 128": Way({"block_size": 128}),
+    "8 answers a request": Way(n_per_request=8),
+}
+
+
+def serve(way: Way, answer_to: IO[str]) -> None:
+    """Start vLLM, then do what stdin asks: a number of records a line, seconds back."""
+    from synthgen import Recipe
+    from synthgen.engines import CAPACITY
+    from synthgen.engines import vllm as ours  # before vllm itself: it sets the environment
+    from synthgen.job import prepare
+
+    recipe = Recipe.from_mapping({"schema": "schemas/biography.py:Biography"}, base=ROOT)
+    job = prepare(recipe)
+    settings = {**ours.engine_settings(job.model, 0, CAPACITY["vllm"], 1024), **way.settings}
+    started = time.perf_counter()
+    given = {key: value for key, value in settings.items() if value is not None}
+    engine: Any = ours.LLMEngine.from_engine_args(ours.EngineArgs(**given))
+    start_s, names = time.perf_counter() - started, iter(range(10**9))
+
+    def work(n: int) -> float:
+        began = time.perf_counter()
+        n_requests = -(-n // way.n_per_request)
+        for i in range(n_requests):
+            params = ours.SamplingParams(
+                n=way.n_per_request,
+                temperature=1.0,
+                max_tokens=MAX_TOKENS,
+                seed=i,
+                ignore_eos=True,
+                stop_token_ids=list(job.prompt.stop_ids),
+                detokenize=False,
+                output_kind=ours.RequestOutputKind.FINAL_ONLY,
+            )
+            engine.add_request(str(next(names)), {"prompt_token_ids": list(job.prompt.ids)}, params)
+        n_done = 0
+        while n_done < n_requests:
+            n_done += sum(output.finished for output in engine.step())
+        return time.perf_counter() - began
+
+    work(64)  # the first steps compile and fill caches
+    for found in ({"start_s": start_s}, *({"s": work(int(line))} for line in sys.stdin)):
+        answer_to.write(json.dumps(found) + "\n")
+        answer_to.flush()
+
+
+class Side:
+    """A way's process, which waits to be asked."""
+
+    def __init__(self, name: str) -> None:
+        reading, writing = os.pipe()
+        command = [sys.executable, __file__, "--serve", name, "--answer-to", str(writing)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), **WAYS[name].environment}
+        self._process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            pass_fds=(writing,),
+        )
+        os.close(writing)
+        self._answers = os.fdopen(reading)
+        self.start_s = self._read()["start_s"]
+
+    def seconds(self, n: int) -> float:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{n}\n")
+        self._process.stdin.flush()
+        return self._read()["s"]
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self) -> dict[str, float]:
+        line = self._answers.readline()
+        if not line:
+            raise SystemExit("a way's process ended; its own message is above")
+        found: dict[str, float] = json.loads(line)
+        return found
+
+
+def beside(ours: Side, name: str, n: int, repeats: int) -> runs.Row:
+    """One way and synthgen's own in turns."""
+    side = Side(name)
+    try:
+        sides = {"": lambda: n / ours.seconds(n), name: lambda: n / side.seconds(n)}
+        rates = runs.in_turns(sides, repeats)
+    finally:
+        side.close()
+    return {
+        "way": name,
+        "records/s": runs.spread(rates[name]),
+        "ours, same turns": runs.spread(rates[""]),
+        "of ours": runs.ratio(rates[name], rates[""]),
+        "start s": runs.rounded(side.start_s),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--n", type=int, default=1500)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=list(WAYS), default=list(WAYS))
+    parser.add_argument("--serve", choices=list(WAYS), help=argparse.SUPPRESS)
+    parser.add_argument("--answer-to", type=int, help=argparse.SUPPRESS)
+    asked = parser.parse_args()
+    if asked.serve:
+        serve(WAYS[asked.serve], os.fdopen(asked.answer_to, "w"))
+        return
+    rows: list[runs.Row] = []
+    ours = Side("ours")
+    try:
+        for name in asked.only:
+            rows.append(beside(ours, name, asked.n, asked.repeats))
+    finally:
+        ours.close()
+    runs.print_table(f"nano, vLLM, {asked.n:,} biographies", rows)
+    runs.keep("settings", {str(row["way"]): row["of ours"]["median"] for row in rows}, rows)  # type: ignore[index]
+
+
+if __name__ == "__main__":
+    main()
