@@ -18,7 +18,7 @@ N_RESAMPLES = 4000
 LEVEL = 0.95
 MIDDLE = (1 / 3, 2 / 3)  # of ln V: what counts as moderate entropy; below it is low, above it high
 
-Verdict = Literal["holds", "does not hold", "open"]
+Verdict = Literal["holds", "holds in part", "does not hold", "open"]
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,10 @@ def difference(above: Sequence[float], below: Sequence[float], seed: int = 0) ->
 
 
 def verdict_of(differences: Sequence[Estimate]) -> Verdict:
-    """Holds if every interval is above 0, does not if one is below."""
-    if all(one.low > 0 for one in differences):
-        return "holds"
+    """Holds if every interval is above 0, in part if one is; does not if one is below and none above."""
+    n_above = sum(one.low > 0 for one in differences)
+    if n_above:
+        return "holds" if n_above == len(differences) else "holds in part"
     return "does not hold" if any(one.high < 0 for one in differences) else "open"
 
 

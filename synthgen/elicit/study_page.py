@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from synthgen.bench.draw import Dot, Series, curves, dots
-from synthgen.elicit.study_findings import Estimate, Finding, Row, estimate
+from synthgen.elicit.study_findings import Estimate, Finding, Row, Verdict, estimate, verdict_of
 from synthgen.elicit.study_targets import N_OUTLIERS, OUTLIER_MASS
 
 if TYPE_CHECKING:
@@ -19,6 +19,14 @@ SOURCES = {
     "own": "the model's own",
     "other": "another model's",
 }
+
+_WORDS: Mapping[Verdict, str] = {
+    "holds": "holds",
+    "holds in part": "holds in part",
+    "does not hold": "does not hold",
+    "open": "is not decided",
+}
+_PARTS: Mapping[Verdict, str] = {"holds": "above 0", "does not hold": "below 0", "open": "not told from 0"}
 
 
 def figures(study: Study) -> dict[str, str]:
@@ -71,7 +79,8 @@ def page(study: Study, name: str, stamp: Mapping[str, object]) -> str:
             lines.append(f"| {soft.number}: {label} | {_shown(found)} | {_shown(hard.differences[label])} |")
     lines += [
         "",
-        *(statement(soft, hard) for soft, hard in zip(study.soft, study.hard, strict=True)),
+        *(statement("soft", finding) for finding in study.soft),
+        *(statement("hard", finding) for finding in study.hard),
         "",
         "## KL against entropy",
         "",
@@ -106,17 +115,13 @@ def page(study: Study, name: str, stamp: Mapping[str, object]) -> str:
     return "\n".join([*lines, ""])
 
 
-def statement(soft: Finding, hard: Finding) -> str:
-    """One plain sentence on a finding."""
-    if soft.verdict == hard.verdict:
-        both = {
-            "holds": "holds for both kinds of prompt",
-            "does not hold": "holds for neither kind of prompt",
-            "open": "is not decided by these numbers for either kind of prompt",
-        }
-        return f"- Finding {soft.number} {both[soft.verdict]} on this model."
-    words = {"holds": "holds", "does not hold": "does not hold", "open": "is not decided"}
-    return f"- Finding {soft.number} {words[soft.verdict]} for soft prompts and {words[hard.verdict]} for hard ones."
+def statement(kind: str, finding: Finding) -> str:
+    """One plain sentence on a finding for one kind of prompt; where it has parts that differ, on each."""
+    said = f"- Finding {finding.number} {_WORDS[finding.verdict]} for {kind} prompts on this model"
+    parts = {name: verdict_of([found]) for name, found in finding.differences.items()}
+    if len(set(parts.values())) == 1:
+        return f"{said}."
+    return f"{said}: {'; '.join(f'{name}: {_PARTS[verdict]}' for name, verdict in parts.items())}."
 
 
 def _levels(rows: Sequence[Row]) -> list[tuple[float, list[Row]]]:

@@ -10,6 +10,7 @@ import pytest
 
 from synthgen.elicit.study import Plan, run_study, write_study
 from synthgen.elicit.study_findings import Row, difference, estimate, findings, verdict_of
+from synthgen.elicit.study_page import statement
 from synthgen.elicit.study_targets import (
     N_OUTLIERS,
     OUTLIER_MASS,
@@ -78,9 +79,15 @@ def test_findings_follow_the_numbers() -> None:
     """Differences of 0.5 at a noise of 0.02: a wrong verdict is out of reach."""
     published = findings(rows(1.0, 0.5, 0.5, 0.5), 8.0, "soft")
     assert [finding.verdict for finding in published] == ["holds"] * 3
-    contrary = findings(rows(0.1, 1.5, 1.5, 0.5), 8.0, "hard")
+    contrary = findings(rows(0.1, 1.5, 1.5, 1.5), 8.0, "hard")
     assert [finding.verdict for finding in contrary] == ["does not hold"] * 3
-    half = findings(rows(1.0, 1.0, 0.5, 1.0), 8.0, "soft")
+    half = findings(rows(1.0, 1.0, 0.5, 1.5), 8.0, "soft")
+    assert half[2].verdict == "holds in part"
+    assert statement("soft", half[2]) == (
+        "- Finding 3 holds in part for soft prompts on this model: random − the model's own, equal entropy: above 0; "
+        "random − another model's, equal entropy: below 0."
+    )
+    assert statement("hard", contrary[2]) == "- Finding 3 does not hold for hard prompts on this model."
     assert half[2].differences["random − the model's own, equal entropy"].mean == pytest.approx(0.5, abs=0.05)
 
 
@@ -90,7 +97,8 @@ def test_an_interval_that_holds_zero_leaves_a_finding_open() -> None:
     assert flat.low < 0 < flat.high
     above = estimate((1 + 0.1 * rng.normal(size=50)).tolist())
     assert 0.9 < above.low < above.mean < above.high < 1.1
-    assert verdict_of([above, flat]) == "open"
+    assert verdict_of([flat]) == "open"
+    assert verdict_of([above, flat]) == "holds in part"
     assert verdict_of([above]) == "holds"
 
 
