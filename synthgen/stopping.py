@@ -69,6 +69,7 @@ class Judge:
         self._best = self._worth(before) if self._keeps_best else float("inf")
         self._round_best = self._best
         self._without_gain = 0
+        self._is_ill = False
         self._kept_step = 0
         self._kept = self._copy()
 
@@ -90,10 +91,15 @@ class Judge:
             return "kl"
         return None
 
-    def looked(self, step: int, looks: tuple[Look, ...]) -> StoppedBy | None:
-        """Health of every prompt first, then held-out tuples or tolerances; healthy weights that gained are kept."""
+    def looked(self, step: int, looks: tuple[Look, ...], is_last: bool = False) -> StoppedBy | None:
+        """Health of every prompt first, then held-out tuples or tolerances; healthy weights that gained are kept.
+
+        Illness stops a run at its second look in a row, or the last: at a high rate one dip often passes as it falls.
+        """
         if any(self._has_suffered(old, new) for old, new in zip(self._before, looks, strict=True)):
-            return "guard"
+            was_ill, self._is_ill = self._is_ill, True
+            return "guard" if was_ill or is_last else None
+        self._is_ill = False
         worth, patience = self._worth(looks), self.config.patience
         if self._keeps_best and worth >= self._best:
             self._without_gain += 1

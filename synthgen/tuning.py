@@ -30,7 +30,7 @@ from synthgen.adapters import (
     weights_sha256,
 )
 from synthgen.anchor import CACHE_BYTES, Anchor, judge_answer, sample, structure_tokens, watch
-from synthgen.errors import RecipeError
+from synthgen.errors import RecipeError, SynthgenError
 from synthgen.lora import LINEAR_LAYERS, add_lora, load_model, multiplies_in_bf16
 from synthgen.pace import Pace
 from synthgen.packing import backward_trie, check_packing, node_log_probs
@@ -73,6 +73,11 @@ def tune(
     model = add_lora(load_model(model_path, config), config)
     run = _Run(model, tasks, config)
     result = descend(run, on_step, started)
+    if result.restored_step == 0 and config.start is None:
+        raise SynthgenError(
+            f"tuning {out.name}: stopped after step {result.steps} by {result.stopped_by!r}, and at no look before it was "
+            "the model better than untuned and as sound, so there is no adapter to keep; try a lower `lr`, or more `steps`"
+        )
     out.mkdir(parents=True, exist_ok=True)
     write_seen(out / ADAPTER_FILE, {prompt.task.prompt.fingerprint: prompt.seen for prompt in run.prompts})
     _save(model, model_path, model_name or model_path, tasks, config, out, scope, result)
@@ -110,7 +115,7 @@ def descend(run: _Run, on_step: Callable[[StepLog], None] | None, started: float
         pace.advance(run.n_tokens, training_s)
         if stopped_by is None and pace.is_look:
             looks = run.look()
-            stopped_by = judge.looked(pace.steps, looks)
+            stopped_by = judge.looked(pace.steps, looks, pace.is_over)
             run.emphasise(judge.emphasis(looks))
         book.n_steps = pace.n_steps
         if stopped_by is None and pace.is_over:

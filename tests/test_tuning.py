@@ -475,16 +475,40 @@ def test_the_guard_goes_back_to_the_last_healthy_weights() -> None:
     weight += 1
     assert judge.looked(30, looks(0.95, 5)) is None
     weight += 1
-    assert judge.looked(60, looks(0.70, 4)) == "guard"
-    assert judge.restore("guard", 60) == 30
+    assert judge.looked(60, looks(0.70, 4)) is None
+    weight += 1
+    assert judge.looked(90, looks(0.70, 4)) == "guard"
+    assert judge.restore("guard", 90) == 30
     assert weight.item() == 1
+
+
+def test_a_dip_that_passes_stops_nothing_and_one_at_the_end_does() -> None:
+    weight = torch.zeros(1)
+    judge = Judge(TuningConfig(), looks(0.98, 9), [weight])
+    for step, rate in ((30, 0.70), (60, 0.96), (90, 0.70)):
+        weight += 1
+        assert judge.looked(step, looks(rate, 5)) is None
+    weight += 1
+    assert judge.looked(120, looks(0.70, 4), is_last=True) == "guard"
+    assert judge.restore("guard", 120) == 60
+    assert weight.item() == 2
+
+
+def test_tuning_that_makes_nothing_better_is_an_error_and_no_adapter(
+    folders: dict[Arch, Path], tmp_path: Path
+) -> None:
+    task = a_task(folders["llama"], people(fresh=False), "{name}")
+    config = TuningConfig(steps=4, lr=50.0, patience=1, look_every=1, health_samples=0, anchor="none")
+    with pytest.raises(SynthgenError, match="no adapter to keep; try a lower `lr`"):
+        tune(str(folders["llama"]), [task], config, tmp_path / "wild")
+    assert not (tmp_path / "wild").exists()
 
 
 def test_the_guard_watches_every_prompt_and_lets_chance_pass() -> None:
     healthy = [(0.98, 1.0)] * 25
     judge = Judge(TuningConfig(), looks(0.70, 9, *healthy), [torch.zeros(1)], [1 / 26] * 26)
     assert judge.looked(30, looks(0.55, 5, *healthy)) is None  # under 0.63, but 35 of 64 after 45 happens
-    assert judge.looked(60, looks(0.70, 5, *healthy[1:], (0.60, 1.0))) == "guard"
+    assert judge.looked(60, looks(0.70, 5, *healthy[1:], (0.60, 1.0)), is_last=True) == "guard"
 
 
 def test_targets_are_reached_when_all_prompts_have_had_their_turn() -> None:
