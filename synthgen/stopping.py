@@ -101,7 +101,7 @@ class Judge:
             return "guard" if was_ill or is_last else None
         self._is_ill = False
         worth, patience = self._worth(looks), self.config.patience
-        if self._keeps_best and worth >= self._best:
+        if self._keeps_best and not worth < self._best:  # a loss that is no number is no gain
             self._without_gain += 1
             return "heldout" if patience is not None and self._without_gain >= patience else None
         self._best, self._without_gain = worth, 0

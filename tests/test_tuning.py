@@ -497,8 +497,8 @@ def test_a_dip_that_passes_stops_nothing_and_one_at_the_end_does() -> None:
 def test_tuning_that_makes_nothing_better_is_an_error_and_no_adapter(
     folders: dict[Arch, Path], tmp_path: Path
 ) -> None:
-    task = a_task(folders["llama"], people(fresh=False))
-    config = TuningConfig(steps=4, lr=50.0, patience=1, look_every=1, health_samples=0, anchor="none")
+    task = a_task(folders["llama"], FakeSource(Person, ("name",), NAMES, kind="table"))
+    config = TuningConfig(steps=4, lr=1e6, patience=1, look_every=1, health_samples=0, anchor="none")
     with pytest.raises(SynthgenError, match="no adapter to keep; try a lower `lr`"):
         tune(str(folders["llama"]), [task], config, tmp_path / "wild")
     assert not (tmp_path / "wild").exists()
