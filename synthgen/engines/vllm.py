@@ -274,8 +274,10 @@ def engine_settings(
         "disable_log_stats": True,
     }
     if current_platform.is_cpu():
+        from synthgen.engines.vllm_norms_cpu import install
+
         settings |= {"enforce_eager": True, "kv_cache_memory_bytes": int(kv_cache_gib * GIB), **_CPU_SETTINGS}
-        settings["max_num_batched_tokens"] = max(8192, length)
+        settings |= {"max_num_batched_tokens": max(8192, length), "ir_op_priority": install()}
     else:
         settings["gpu_memory_utilization"] = GPU_MEMORY * gpu_share
     return settings

@@ -21,9 +21,12 @@ class SideBySideLora(PunicaWrapperCPU):  # type: ignore[misc]
     """vLLM's CPU wrapper with the linear layers' products replaced; embeddings and logits are vLLM's own."""
 
     def update_metadata(self, *args: Any, **kwargs: Any) -> None:
-        """A new batch: which slots are in use, and by which rows."""
+        """vLLM's own for a new batch."""
         super().update_metadata(*args, **kwargs)
-        slots = self.token_lora_indices  # (rows,) −1: base
+        self.look(self.token_lora_indices)
+
+    def look(self, slots: torch.Tensor) -> None:
+        """Which slots are in use, and by which rows; `slots` are the rows', −1 for base."""
         used = slots[slots >= 0]
         self._first, self._end = (int(used.min()), int(used.max()) + 1) if len(used) else (0, 0)
         self._is_alone = self._end - self._first == 1 and len(used) == len(slots)
