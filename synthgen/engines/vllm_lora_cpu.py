@@ -53,7 +53,7 @@ class SideBySideLora(PunicaWrapperCPU):  # type: ignore[misc]
             if scale != 1:
                 inner *= scale
             if not self._is_alone:
-                inner = torch.where(self._mine[:, :, None], inner.unflatten(1, (len(a), -1)), 0).flatten(1)
+                inner = torch.where(self._mine[:, :, None], inner.view(len(rows), len(a), -1), 0).flatten(1)
             expand = b[0].t() if len(b) == 1 else b.transpose(1, 2).flatten(0, 1)  # (slots·rank, out)
             out[:, begin : begin + width].addmm_(inner, expand[:, :width])
             begin += width

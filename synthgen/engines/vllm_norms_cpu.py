@@ -14,12 +14,48 @@ PROVIDER = "synthgen_cpu"
 OPERATIONS = ("rms_norm", "fused_add_rms_norm")
 
 
-def _fits(x: torch.Tensor, *others: torch.Tensor | float | None) -> bool:
-    """Whether the kernels can take it: whole rows, one after the other, of one type, and no part of them apart."""
-    *tensors, _epsilon, variance_size = (x, *others)
-    return variance_size is None and all(
-        isinstance(part, torch.Tensor) and part.dtype == x.dtype and part.is_contiguous() for part in tensors
+def fits_norm(
+    x: torch.Tensor, weight: torch.Tensor | None, epsilon: float, variance_size: int | None = None
+) -> bool:
+    """Whether the kernel can take it: whole rows, one after the other, of the weight's type."""
+    del epsilon
+    return variance_size is None and weight is not None and weight.dtype == x.dtype and x.is_contiguous()
+
+
+def fits_sum(
+    x: torch.Tensor,
+    x_residual: torch.Tensor,
+    weight: torch.Tensor | None,
+    epsilon: float,
+    variance_size: int | None = None,
+) -> bool:
+    """The same of the sum."""
+    return fits_norm(x, weight, epsilon, variance_size) and (
+        x_residual.dtype == x.dtype and x_residual.is_contiguous()
     )
+
+
+def rms_norm(
+    x: torch.Tensor, weight: torch.Tensor | None, epsilon: float, variance_size: int | None = None
+) -> torch.Tensor:
+    """(rows, H) normed rows of `x`, in a tensor of their own."""
+    del variance_size
+    output = torch.empty_like(x)
+    torch.ops._C.rms_norm(output, x, weight, epsilon)
+    return output
+
+
+def fused_add_rms_norm(
+    x: torch.Tensor,
+    x_residual: torch.Tensor,
+    weight: torch.Tensor | None,
+    epsilon: float,
+    variance_size: int | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum's normed rows and the sum, in the places of `x` and `x_residual`."""
+    del variance_size
+    torch.ops._C.fused_add_rms_norm(x, x_residual, weight, epsilon)
+    return x, x_residual
 
 
 def install() -> dict[str, list[str]]:
@@ -28,37 +64,7 @@ def install() -> dict[str, list[str]]:
     if not all(hasattr(torch.ops._C, name) for name in OPERATIONS):
         return {}
     if PROVIDER not in ir.ops.rms_norm.impls:
-        _register()
+        ir.ops.rms_norm.register_impl(PROVIDER, supports_args=fits_norm)(rms_norm)
+        sums = ir.ops.fused_add_rms_norm.register_impl(PROVIDER, supports_args=fits_sum, inplace=True)
+        sums(fused_add_rms_norm)
     return {name: [PROVIDER] for name in OPERATIONS}
-
-
-def _register() -> None:
-    @ir.ops.rms_norm.register_impl(
-        PROVIDER,
-        supports_args=lambda x, weight, epsilon, variance_size=None: _fits(x, weight, epsilon, variance_size),
-    )
-    def rms_norm(
-        x: torch.Tensor, weight: torch.Tensor | None, epsilon: float, variance_size: int | None = None
-    ) -> torch.Tensor:
-        del variance_size
-        output = torch.empty_like(x)
-        torch.ops._C.rms_norm(output, x, weight, epsilon)
-        return output
-
-    @ir.ops.fused_add_rms_norm.register_impl(
-        PROVIDER,
-        supports_args=lambda x, x_residual, weight, epsilon, variance_size=None: _fits(
-            x, x_residual, weight, epsilon, variance_size
-        ),
-        inplace=True,
-    )
-    def fused_add_rms_norm(
-        x: torch.Tensor,
-        x_residual: torch.Tensor,
-        weight: torch.Tensor | None,
-        epsilon: float,
-        variance_size: int | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        del variance_size
-        torch.ops._C.fused_add_rms_norm(x, x_residual, weight, epsilon)
-        return x, x_residual

@@ -42,14 +42,16 @@ def test_norms_by_the_kernels_are_the_native_ones() -> None:
 
 def test_the_kernels_are_left_alone_where_they_do_not_fit() -> None:
     import synthgen.engines.vllm  # noqa: F401
-    from synthgen.engines.vllm_norms_cpu import _fits
+    from synthgen.engines.vllm_norms_cpu import fits_norm, fits_sum
 
     x, weight = torch.ones(4, 8).bfloat16(), torch.ones(8).bfloat16()
-    assert _fits(x, weight, 1e-5, None)
-    assert not _fits(x, weight.float(), 1e-5, None)
-    assert not _fits(x, None, 1e-5, None)
-    assert not _fits(x, weight, 1e-5, 4)
-    assert not _fits(x.t(), weight, 1e-5, None)
+    assert fits_norm(x, weight, 1e-5) and fits_sum(x, x, weight, 1e-5)
+    assert not fits_norm(x, weight.float(), 1e-5)
+    assert not fits_norm(x, None, 1e-5)
+    assert not fits_norm(x, weight, 1e-5, 4)
+    assert not fits_norm(x.t(), weight, 1e-5)
+    assert not fits_sum(x, x.float(), weight, 1e-5)
+    assert not fits_sum(x, x.t().contiguous().t(), weight, 1e-5)
 
 
 def test_rows_get_their_own_adapter_and_base_rows_none() -> None:
