@@ -199,14 +199,18 @@ def verdicts(cells: Sequence[Cell]) -> tuple[Verdict, ...]:
     found = f"{len(higher)} of {len(NAMES)} ({', '.join(higher) or 'none'}); beyond its 95 % interval on {len(sure)}"
     goal = f"held-out entropy above the baseline on at least {LEAST_HIGHER} of {len(NAMES)} tasks"
     judged = [Verdict(goal, found, len(higher) >= LEAST_HIGHER)]
-    for read, what in (
-        (read_coverage, ""),
-        (read_listed_coverage, ", counting values on the task's list only"),
-    ):
-        factors = {task: _growth(cells, task, read, least_n(cells, task)).value for task in FACTOR_ON}
-        shown = ", ".join(f"{task} {factor:.2f}×" for task, factor in factors.items())
-        goal = f"held-out coverage at least {FACTOR:g}× the baseline's on {', '.join(FACTOR_ON)}{what}"
-        judged.append(Verdict(goal, shown, all(factor >= FACTOR for factor in factors.values())))
+    factors = {task: _growth(cells, task, read_coverage, least_n(cells, task)).value for task in FACTOR_ON}
+    goal = f"held-out coverage at least {FACTOR:g}× the baseline's on {', '.join(FACTOR_ON)}"
+    found = ", ".join(f"{task} {factor:.2f}×" for task, factor in factors.items())
+    judged.append(Verdict(goal, found, all(factor >= FACTOR for factor in factors.values())))
+    listed = {
+        task: _growth(cells, task, read_listed_coverage, least_n(cells, task)).value for task in FACTOR_ON
+    }
+    found = ", ".join(
+        f"{task} {factor:.2f}× (of {_most(cells, task):.2f}× at most)" for task, factor in listed.items()
+    )
+    goal += ", counting values on the task's list only; at most: the whole list, over what the baseline covers of it"
+    judged.append(Verdict(goal, found, all(factor >= FACTOR for factor in listed.values())))
     return tuple(judged)
 
 
@@ -216,6 +220,13 @@ def _figure(cells: Sequence[Cell], condition: str, task: str, read: Read, at: in
 
 def _growth(cells: Sequence[Cell], task: str, read: Read, at: int) -> Estimate:
     return growth([cell for cell in cells if cell.of(task)], "baseline", "held out", task, read, at)
+
+
+def _most(cells: Sequence[Cell], task: str) -> float:
+    """How many times the baseline's listed coverage the whole list is, on average over a task's prompts."""
+    baseline = _figure(cells, "baseline", task, read_listed_coverage, least_n(cells, task)).value
+    sizes = [tally.n_listed for tally in of(cells, "baseline")[0].of(task)]
+    return sum(sizes) / len(sizes) / baseline if baseline else float("inf")
 
 
 def _gain(cells: Sequence[Cell], task: str) -> Estimate:

@@ -147,6 +147,7 @@ def test_the_goals_are_reached_where_held_out_tasks_spread() -> None:
     assert [verdict.reached for verdict in judged] == [True, True, True]
     assert judged[0].found.startswith("6 of 6")
     assert "names 1.67×" in judged[1].found
+    assert "names 1.67× (of 16.67× at most)" in judged[2].found  # 50 values on the list, 3 of them before
 
 
 def test_the_goals_are_missed_where_held_out_tasks_do_not_spread() -> None:
