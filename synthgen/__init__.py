@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         RecipeError,
         SinkError,
         SynthgenError,
+        TuningError,
     )
     from synthgen.recipe import Recipe
     from synthgen.report.figures import Facts
@@ -44,6 +45,7 @@ _HOME = {
     "Run": "run",
     "SinkError": "errors",
     "SynthgenError": "errors",
+    "TuningError": "errors",
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "Run",
     "SinkError",
     "SynthgenError",
+    "TuningError",
 ]
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from synthgen.adapters import library_versions, load_manifest
 from synthgen.compare_page import markdown
-from synthgen.errors import EngineError, Incomplete, RecipeError
+from synthgen.errors import EngineError, Incomplete, RecipeError, TuningError
 from synthgen.files import write_json, write_text, writing
 from synthgen.generation import opened
 from synthgen.job import prepare, ready_adapters
@@ -87,8 +87,8 @@ def compare(
     """
     progress = progress or SilentProgress()
     rivals = _at_equal_cost(rivals, progress)
-    found: dict[str, Outcome] = {}
-    alike = sorted(rivals, key=lambda rival: rival.sampling)
+    found = {rival.name: line for rival in rivals if (line := _untunable(rival, progress)) is not None}
+    alike = sorted((way for way in rivals if way.name not in found), key=lambda rival: rival.sampling)
     for _, group in groupby(alike, key=lambda rival: rival.sampling):
         for rival, outcome in _run_group(tuple(group), n, out, engine, progress):
             found[rival.name] = outcome
@@ -125,6 +125,16 @@ def _at_equal_cost(rivals: Sequence[Rival], progress: Progress) -> list[Rival]:
     ready_adapters(prepare(own.recipe), progress)
     cost = _tuning_cost(own, "training_s")
     return [at_equal_cost(rival, cost["tuning_tokens"], cost["tuning_s"]) for rival in rivals]
+
+
+def _untunable(rival: Rival, progress: Progress) -> Outcome | None:
+    """A line with the reason, for a rival whose adapter came out no better than the untuned model."""
+    try:
+        if rival.recipe.adapters:
+            ready_adapters(prepare(rival.recipe), progress)
+    except TuningError as error:
+        return _line(rival, note=str(error))
+    return None
 
 
 def _run_group(

@@ -7,6 +7,7 @@
     ├── EngineError          1: the engine cannot start, or answers with the wrong adapter
     │   └── EngineDied       1: it died or hung while it worked; a fresh one may go on
     ├── AdapterError         2: an adapter does not belong to this model, prompt or rank
+    ├── TuningError          1: tuning made nothing better, so there is no adapter
     └── SinkError            1: the output folder cannot be written, or is another run's
 
 A message is one line: place, what was found, what was expected, the remedy. A fault of a record is
@@ -63,6 +64,10 @@ class AdapterError(SynthgenError):
     """An adapter does not fit the base model, the prompt or the engine."""
 
     exit_code = 2
+
+
+class TuningError(SynthgenError):
+    """Tuning came to an end with nothing better than the untuned model."""
 
 
 class SinkError(SynthgenError):

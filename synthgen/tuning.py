@@ -30,7 +30,7 @@ from synthgen.adapters import (
     weights_sha256,
 )
 from synthgen.anchor import CACHE_BYTES, Anchor, judge_answer, sample, structure_tokens, watch
-from synthgen.errors import RecipeError, SynthgenError
+from synthgen.errors import RecipeError, TuningError
 from synthgen.lora import LINEAR_LAYERS, add_lora, load_model, multiplies_in_bf16
 from synthgen.pace import Pace
 from synthgen.packing import backward_trie, check_packing, node_log_probs
@@ -73,11 +73,8 @@ def tune(
     model = add_lora(load_model(model_path, config), config)
     run = _Run(model, tasks, config)
     result = descend(run, on_step, started)
-    if result.restored_step == 0 and config.start is None:
-        raise SynthgenError(
-            f"tuning {out.name}: stopped after step {result.steps} by {result.stopped_by!r}, and at no look before it was "
-            "the model better than untuned and as sound, so there is no adapter to keep; try a lower `lr`, or more `steps`"
-        )
+    if config.start is None:
+        refuse_no_gain(out.name, result)
     out.mkdir(parents=True, exist_ok=True)
     write_seen(out / ADAPTER_FILE, {prompt.task.prompt.fingerprint: prompt.seen for prompt in run.prompts})
     _save(model, model_path, model_name or model_path, tasks, config, out, scope, result)
@@ -145,6 +142,15 @@ def descend(run: _Run, on_step: Callable[[StepLog], None] | None, started: float
         training_s=training_s,
         rounds=pace.round,
     )
+
+
+def refuse_no_gain(name: str, result: TuningResult) -> None:
+    """TuningError where the weights to keep are those that tuning began with."""
+    if result.restored_step == 0:
+        raise TuningError(
+            f"tuning {name}: stopped after step {result.steps} by {result.stopped_by!r}, and at no look before it was the "
+            "model better than untuned and as sound, so there is no adapter to keep; try a lower `lr`, or more `steps`"
+        )
 
 
 class _Run:

@@ -14,6 +14,7 @@ from synthgen.compare_page import markdown
 from synthgen.engines.fake import FakeEngine
 from synthgen.engines.protocol import Request
 from synthgen.errors import RecipeError
+from synthgen.recipe import AdapterSpec, StopSpec
 from synthgen.rivals import OTHER, SFT_TIME, SFT_TOKENS, Rival, at_equal_cost, chosen, other_adapter, rivals
 from synthgen.tokenizers import load_tokenizer
 from tests.tiny import tiny_model_folder
@@ -80,6 +81,16 @@ def test_a_prompt_that_the_model_does_not_follow_is_a_line_that_says_so(
 def test_a_way_that_is_refused_is_a_line_with_the_reason(recipe: Recipe, tmp_path: Path) -> None:
     (typical,) = compare(only(recipe, "typical"), 200, tmp_path, engine="vllm")
     assert "typical" in typical.note and not typical.fields
+
+
+def test_a_way_whose_tuning_makes_nothing_better_is_a_line_with_the_reason(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    still = AdapterSpec(targets={"value": "uniform"}, steps=1, lr=1e-30, stop=StopSpec(tolerance=0.001))
+    tuned = recipe.model_copy(update={"adapters": {"own": still}, "tuned_dir": tmp_path / "adapters"})
+    base, own = compare(only(tuned, "base", "tuned"), 200, tmp_path / "out", engine=fake(tuned))
+    assert base.n == 200 and not base.note
+    assert "no adapter to keep" in own.note and not own.fields
 
 
 def test_tuned_ways_need_an_adapter_and_bring_their_rivals(recipe: Recipe) -> None:

@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM
 from synthgen.adapters import load_manifest, verify
 from synthgen.anchor import Health, sample, structure_tokens
 from synthgen.conditionals import Conditional
-from synthgen.errors import AdapterError, RecipeError, SynthgenError
+from synthgen.errors import AdapterError, RecipeError, SynthgenError, TuningError
 from synthgen.lora import LINEAR_LAYERS, add_lora
 from synthgen.models import model_fingerprint
 from synthgen.pace import learning_rate
@@ -499,7 +499,7 @@ def test_tuning_that_makes_nothing_better_is_an_error_and_no_adapter(
 ) -> None:
     task = a_task(folders["llama"], FakeSource(Person, ("name",), NAMES, kind="table"))
     config = TuningConfig(steps=4, lr=1e-30, patience=1, look_every=1, health_samples=0, anchor="none")
-    with pytest.raises(SynthgenError, match="no adapter to keep; try a lower `lr`"):
+    with pytest.raises(TuningError, match="no adapter to keep; try a lower `lr`"):
         tune(str(folders["llama"]), [task], config, tmp_path / "still")
     assert not (tmp_path / "still").exists()
 

@@ -46,7 +46,7 @@ from synthgen.packing import check_packing, node_log_probs
 from synthgen.prompt import Prompt
 from synthgen.seen import ADAPTER_FILE, write_seen
 from synthgen.trie import Figures
-from synthgen.tuning import _Run, descend
+from synthgen.tuning import _Run, descend, refuse_no_gain
 from synthgen.tuning_config import (
     Scope,
     TuningConfig,
@@ -120,6 +120,7 @@ def _find_soft(
             best = loss, model.vectors.detach(), result, run
     assert best is not None
     _, vectors, result, run = best
+    refuse_no_gain(out.name, result)
     write_soft_prompt(out, vectors, base, model_name)
     write_seen(out / ADAPTER_FILE, {prompt.task.prompt.fingerprint: prompt.seen for prompt in run.prompts})
     n_after = ends.pop() if config.position == "infix" else None
