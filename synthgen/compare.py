@@ -183,7 +183,7 @@ def _run_one(rival: Rival, n: int, out: Path, engine: Engine, progress: Progress
                 return _line(rival, attempted=len(tried), parse_rate=valid / len(tried), note=note)
         run = run_recipe(rival.recipe, n, out, engine=engine, progress=progress, n_before=N_BEFORE)
     except Incomplete as error:
-        if not error.summary:
+        if error.by_signal or not error.summary:
             raise
         return _unfinished(rival, error)
     except RecipeError as error:

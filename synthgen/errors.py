@@ -46,6 +46,7 @@ class Incomplete(SynthgenError):
     """The run stopped before the last record; the same command continues it."""
 
     exit_code = 4
+    by_signal = False  # told to stop, rather than short of records
 
 
 class EngineError(SynthgenError):

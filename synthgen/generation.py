@@ -81,7 +81,9 @@ def generate(
             name = None if engine is None else str(engine)
             work, made = _on_ray(job, adapters, work, sink, n_before, name, progress, stopping, runner)
     if stopping():
-        raise _incomplete(sink, "stopped")
+        stopped = _incomplete(sink, "stopped")
+        stopped.by_signal = True
+        raise stopped
     if sink.n_missing:
         sink.write_unfinished()
         raise _incomplete(sink, made.why_lacking or failed(sink.n_missing, work))

@@ -1,6 +1,8 @@
 """Every way side by side: the rivals of a recipe, their figures, and the page."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ from synthgen.compare import compare
 from synthgen.compare_page import markdown
 from synthgen.engines.fake import FakeEngine
 from synthgen.engines.protocol import Request
-from synthgen.errors import RecipeError
+from synthgen.errors import Incomplete, RecipeError
 from synthgen.recipe import AdapterSpec, StopSpec
 from synthgen.rivals import OTHER, SFT_TIME, SFT_TOKENS, Rival, at_equal_cost, chosen, other_adapter, rivals
 from synthgen.tokenizers import load_tokenizer
@@ -81,6 +83,20 @@ def test_a_prompt_that_the_model_does_not_follow_is_a_line_that_says_so(
 def test_a_way_that_is_refused_is_a_line_with_the_reason(recipe: Recipe, tmp_path: Path) -> None:
     (typical,) = compare(only(recipe, "typical"), 200, tmp_path, engine="vllm")
     assert "typical" in typical.note and not typical.fields
+
+
+def test_a_signal_ends_the_comparison_and_the_same_command_goes_on(recipe: Recipe, tmp_path: Path) -> None:
+    def answer(request: Request, rng: np.random.Generator) -> str:
+        if request.id == 150:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return seven_or_so(request, rng)
+
+    told = FakeEngine(answer, text=load_tokenizer(recipe.model), capacity=16)
+    with pytest.raises(Incomplete, match="stopped; "):
+        compare(only(recipe, "base", "prefill"), 400, tmp_path, engine=told)
+    assert not (tmp_path / "prefill").exists() and not (tmp_path / "compare.md").exists()
+    base, _ = compare(only(recipe, "base", "prefill"), 400, tmp_path, engine=fake(recipe))
+    assert base.n == 400
 
 
 def test_a_way_whose_tuning_makes_nothing_better_is_a_line_with_the_reason(
