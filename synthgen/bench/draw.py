@@ -90,8 +90,9 @@ def curves(
         for x, y, low, high in one.points
         if y > 0 or not log_y
     ]
-    axis = alt.Axis(grid=False, format="~g")
-    x = alt.X("x:Q", title=x_label, scale=_scale(log_x), axis=axis)
+    is_whole = not log_x and all(float(str(row["x"])).is_integer() for row in rows)  # years, say
+    axis = alt.Axis(grid=False, format="d" if is_whole else "~g")
+    x = alt.X("x:Q", title=x_label, scale=_scale(log_x, from_zero=False), axis=axis)
     y = alt.Y(
         "y:Q", title=y_label, scale=_scale(log_y), axis=alt.Axis(domain=False, format="~g", tickCount=5)
     )
@@ -182,8 +183,8 @@ def _data(rows: Sequence[Mapping[str, object]]) -> alt.Chart:
     return alt.Chart(alt.InlineData(values=[dict(row) for row in rows]))
 
 
-def _scale(is_log: bool) -> alt.Scale:
-    return alt.Scale(type="log", nice=False) if is_log else alt.Scale(zero=True)
+def _scale(is_log: bool, from_zero: bool = True) -> alt.Scale:
+    return alt.Scale(type="log", nice=False) if is_log else alt.Scale(zero=from_zero)
 
 
 def _colour(names: Sequence[str]) -> alt.Color:
