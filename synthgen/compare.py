@@ -134,6 +134,8 @@ def _untunable(rival: Rival, progress: Progress) -> Outcome | None:
             ready_adapters(prepare(rival.recipe), progress)
     except TuningError as error:
         return _line(rival, note=str(error))
+    except RecipeError:  # said where it is run
+        return None
     return None
 
 
