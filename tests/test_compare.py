@@ -109,6 +109,30 @@ def test_a_way_whose_tuning_makes_nothing_better_is_a_line_with_the_reason(
     assert "no adapter to keep" in own.note and not own.fields
 
 
+def test_a_way_refused_by_its_recipe_is_a_line_though_its_adapter_is_ready(
+    recipe: Recipe, tmp_path: Path
+) -> None:
+    own = {
+        "targets": "schemas/biography.py:balanced_tuples",
+        "fields": ["name", "gender", "born", "birthplace"],
+        "steps": 1,
+        "anchor": "none",
+    }
+    content = {
+        "schema": "schemas/biography.py:Biography",
+        "model": recipe.model,
+        "tuned_dir": str(tmp_path / "adapters"),
+        "adapters": {"own": own},
+    }
+    (exact,) = compare(
+        only(Recipe.from_mapping(content, base=ROOT), "tuned-exact"),
+        200,
+        tmp_path / "out",
+        engine=fake(recipe),
+    )
+    assert "'name' is open" in exact.note and not exact.fields
+
+
 def test_tuned_ways_need_an_adapter_and_bring_their_rivals(recipe: Recipe) -> None:
     assert "tuned" not in [way.name for way in rivals(recipe)]
     tuned = Recipe.from_yaml(ROOT / "recipes" / "bios.yaml")
