@@ -94,8 +94,10 @@ def serve(way: Way, answer_to: IO[str]) -> None:
         return time.perf_counter() - began
 
     work(64)  # the first steps compile and fill caches
-    for found in ({"start_s": start_s}, *({"s": work(int(line))} for line in sys.stdin)):
-        answer_to.write(json.dumps(found) + "\n")
+    answer_to.write(json.dumps({"start_s": start_s}) + "\n")
+    answer_to.flush()
+    for line in sys.stdin:
+        answer_to.write(json.dumps({"s": work(int(line))}) + "\n")
         answer_to.flush()
 
 
