@@ -17,14 +17,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import runs
 
@@ -37,15 +34,11 @@ ADAPTERS = {"base": 0, "one": 1, "three": 3, "merged": 1}
 Work = Callable[[int], dict[str, float]]  # how many → seconds and what was made
 
 
-def serve(side: str, model: str, answer_to: IO[str]) -> None:
-    """Open a side's engine, then do what stdin asks: a number of records a line, one line of JSON back."""
+def serve(side: str, model: str, answer_to: int) -> None:
+    """Open a side's engine and answer."""
     work = job(model, JOBS[side]) if side in JOBS else bare(model) if side == "bare" else rows(model, side)
     work(64)  # the first steps compile and fill caches
-    answer_to.write("{}\n")
-    answer_to.flush()
-    for line in sys.stdin:
-        answer_to.write(json.dumps(work(int(line))) + "\n")
-        answer_to.flush()
+    runs.answer(work, answer_to)
 
 
 def job(model: str, name: str) -> Work:
@@ -186,46 +179,7 @@ def floor_per_s(model: str, tokens: float, n_rows: int) -> runs.Row:
     }
 
 
-class Side:
-    """A side's process, which waits to be asked."""
-
-    def __init__(self, side: str, model: str) -> None:
-        reading, writing = os.pipe()
-        command = [sys.executable, __file__, "--serve", side, "--model", model, "--answer-to", str(writing)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        started = time.perf_counter()
-        self._process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            pass_fds=(writing,),
-        )
-        os.close(writing)
-        self._answers = os.fdopen(reading)
-        self._read()
-        self.start_s = time.perf_counter() - started
-
-    def __call__(self, n: int) -> dict[str, float]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{n}\n")
-        self._process.stdin.flush()
-        return self._read()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def _read(self) -> dict[str, float]:
-        line = self._answers.readline()
-        if not line:
-            raise SystemExit("a side's process ended; its own message is above")
-        found: dict[str, float] = json.loads(line)
-        return found
-
-
-def compared(sides: dict[str, Side], n: int, repeats: int) -> list[runs.Row]:
+def compared(sides: dict[str, runs.Side], n: int, repeats: int) -> list[runs.Row]:
     """All sides in turns; the first decides how many requests the others get."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
     for _ in range(repeats):
@@ -263,9 +217,9 @@ def main() -> None:
 
     model = resolve_model(asked.model)
     if asked.serve:
-        serve(asked.serve, model, os.fdopen(asked.answer_to, "w"))
+        serve(asked.serve, model, asked.answer_to)
         return
-    sides = {name: Side(name, model) for name in asked.sides}
+    sides = {name: runs.Side(__file__, ["--serve", name, "--model", model]) for name in asked.sides}
     try:
         table = [row for n in asked.sizes for row in compared(sides, n, asked.repeats)]
     finally:

@@ -1,4 +1,4 @@
-"""The headline figures of the speed benches, run by run; and what these benches share: turns, medians, tables.
+"""The headline figures of the speed benches, run by run; and what these benches share: turns, sides, medians, tables.
 
     python bench/runs.py              # every kept headline figure, run by run
     python bench/runs.py pipeline     # of one bench
@@ -10,7 +10,10 @@ figures by name, and the rows of the tables.
 from __future__ import annotations
 
 import gc
+import itertools
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +22,7 @@ from statistics import median
 
 import stamp
 
+ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 
 Row = dict[str, object]
@@ -39,6 +43,56 @@ def in_turns(sides: Mapping[str, Callable[[], float]], repeats: int) -> dict[str
         for name, side in sides.items():
             found[name].append(side())
     return found
+
+
+class Side:
+    """A side of a comparison in a process of its own, which starts once and then waits to be asked.
+
+    The script is called with `--answer-to` and a file descriptor, and calls `answer` when it is ready.
+    """
+
+    def __init__(
+        self, script: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    ) -> None:
+        reading, writing = os.pipe()
+        started = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, script, *arguments, "--answer-to", str(writing)],
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+            pass_fds=(writing,),
+        )
+        os.close(writing)
+        self._answers = os.fdopen(reading)
+        self._read()
+        self.start_s = time.perf_counter() - started
+
+    def __call__(self, n: int) -> dict[str, float]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{n}\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _read(self) -> dict[str, float]:
+        line = self._answers.readline()
+        if not line:
+            raise SystemExit("a side's process ended; its own message is above")
+        found: dict[str, float] = json.loads(line)
+        return found
+
+
+def answer(work: Callable[[int], dict[str, float]], answer_to: int) -> None:
+    """In a side's process: say that it is ready, then do what stdin asks, a number a line, a line of JSON back."""
+    with os.fdopen(answer_to, "w") as answers:
+        for found in itertools.chain([{}], (work(int(line)) for line in sys.stdin)):
+            answers.write(json.dumps(found) + "\n")
+            answers.flush()
 
 
 def ratio(of: Sequence[float], to: Sequence[float]) -> dict[str, float]:

@@ -3,21 +3,17 @@
     python bench/settings.py                                   # all, three turns of 1,500 biographies each
     python bench/settings.py --only ours compiled "128 at once"
 
-Every way has a process of its own that starts vLLM, says how long that took, and is then asked in turns, so that a
+Every way has a process of its own that starts vLLM, and is then asked in turns, so that a
 busy neighbour disturbs all. Prompts, seeds and sampling are the same. What is best here is what `engines/vllm.py` does.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import runs
 
@@ -52,14 +48,15 @@ WAYS = {
     "128 at once": Way({"max_num_seqs": 128}),
     "256 at once": Way({"max_num_seqs": 256}),
     "1024 at once": Way({"max_num_seqs": 1024}),
+    "vLLM's own norms": Way({"ir_op_priority": None}),
     "no prefix caching": Way({"enable_prefix_caching": False}),
     "blocks of 128": Way({"block_size": 128}),
     "8 answers a request": Way(n_per_request=8),
 }
 
 
-def serve(way: Way, answer_to: IO[str]) -> None:
-    """Start vLLM, then do what stdin asks: a number of records a line, seconds back."""
+def serve(way: Way, answer_to: int) -> None:
+    """Start vLLM and answer with the seconds that so many records take."""
     from synthgen import Recipe
     from synthgen.engines import CAPACITY
     from synthgen.engines import vllm as ours  # before vllm itself: it sets the environment
@@ -68,12 +65,11 @@ def serve(way: Way, answer_to: IO[str]) -> None:
     recipe = Recipe.from_mapping({"schema": "schemas/biography.py:Biography"}, base=ROOT)
     job = prepare(recipe)
     settings = {**ours.engine_settings(job.model, 0, CAPACITY["vllm"], 1024), **way.settings}
-    started = time.perf_counter()
     given = {key: value for key, value in settings.items() if value is not None}
     engine: Any = ours.LLMEngine.from_engine_args(ours.EngineArgs(**given))
-    start_s, names = time.perf_counter() - started, iter(range(10**9))
+    names = iter(range(10**9))
 
-    def work(n: int) -> float:
+    def work(n: int) -> dict[str, float]:
         began = time.perf_counter()
         n_requests = -(-n // way.n_per_request)
         for i in range(n_requests):
@@ -91,58 +87,22 @@ def serve(way: Way, answer_to: IO[str]) -> None:
         n_done = 0
         while n_done < n_requests:
             n_done += sum(output.finished for output in engine.step())
-        return time.perf_counter() - began
+        return {"seconds": time.perf_counter() - began}
 
     work(64)  # the first steps compile and fill caches
-    answer_to.write(json.dumps({"start_s": start_s}) + "\n")
-    answer_to.flush()
-    for line in sys.stdin:
-        answer_to.write(json.dumps({"s": work(int(line))}) + "\n")
-        answer_to.flush()
+    runs.answer(work, answer_to)
 
 
-class Side:
-    """A way's process, which waits to be asked."""
-
-    def __init__(self, name: str) -> None:
-        reading, writing = os.pipe()
-        command = [sys.executable, __file__, "--serve", name, "--answer-to", str(writing)]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), **WAYS[name].environment}
-        self._process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            pass_fds=(writing,),
-        )
-        os.close(writing)
-        self._answers = os.fdopen(reading)
-        self.start_s = self._read()["start_s"]
-
-    def seconds(self, n: int) -> float:
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{n}\n")
-        self._process.stdin.flush()
-        return self._read()["s"]
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def _read(self) -> dict[str, float]:
-        line = self._answers.readline()
-        if not line:
-            raise SystemExit("a way's process ended; its own message is above")
-        found: dict[str, float] = json.loads(line)
-        return found
+def side_of(name: str) -> runs.Side:
+    """A way's process."""
+    return runs.Side(__file__, ["--serve", name], WAYS[name].environment)
 
 
-def beside(ours: Side, name: str, n: int, repeats: int) -> runs.Row:
+def beside(ours: runs.Side, name: str, n: int, repeats: int) -> runs.Row:
     """One way and synthgen's own in turns."""
-    side = Side(name)
+    side = side_of(name)
     try:
-        sides = {"": lambda: n / ours.seconds(n), name: lambda: n / side.seconds(n)}
+        sides = {"": lambda: n / ours(n)["seconds"], name: lambda: n / side(n)["seconds"]}
         rates = runs.in_turns(sides, repeats)
     finally:
         side.close()
@@ -166,10 +126,10 @@ def main() -> None:
     parser.add_argument("--answer-to", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:
-        serve(WAYS[asked.serve], os.fdopen(asked.answer_to, "w"))
+        serve(WAYS[asked.serve], asked.answer_to)
         return
     rows: list[runs.Row] = []
-    ours = Side("ours")
+    ours = side_of("ours")
     try:
         for name in asked.only:
             rows.append(beside(ours, name, asked.n, asked.repeats))

@@ -81,9 +81,7 @@ def generate(
             name = None if engine is None else str(engine)
             work, made = _on_ray(job, adapters, work, sink, n_before, name, progress, stopping, runner)
     if stopping():
-        stopped = _incomplete(sink, "stopped")
-        stopped.by_signal = True
-        raise stopped
+        raise _incomplete(sink, "stopped", by_signal=True)
     if sink.n_missing:
         sink.write_unfinished()
         raise _incomplete(sink, made.why_lacking or failed(sink.n_missing, work))
@@ -277,13 +275,14 @@ def failed(n_missing: int, work: Work) -> str:
     return f"{n_missing} records failed all {work.max_attempts} attempts"
 
 
-def _incomplete(sink: Sink, why: str) -> Incomplete:
+def _incomplete(sink: Sink, why: str, by_signal: bool = False) -> Incomplete:
     counts = sink.counts
     reasons = ", ".join(f"{reason} {count}" for reason, count in counts.reasons.most_common(5)) or "none"
     error = Incomplete(
         f"{sink.out}: {why}; {counts.accepted:,} of {sink.plan.n:,} records are safe "
         f"(rejected attempts: {reasons}); run the same command again to go on"
     )
+    error.by_signal = by_signal
     error.summary = {
         "n_accepted": counts.accepted,
         "n_attempted": counts.attempted,

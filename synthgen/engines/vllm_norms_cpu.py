@@ -1,7 +1,8 @@
 """RMS norms for vLLM's CPU build by its own C kernels.
 
 vLLM 0.32 leaves the norms of a CPU to torch's compiler, and runs without it (which starts four times sooner) they are
-five to nine operations in float32. Its C kernels do the same in one pass over a row: 6 % more records a second.
+five to nine operations in float32. Its C kernels do the same in one pass over a row: 2 % more records a second on two idle
+cores (`bench/settings.py --only "vLLM's own norms"`).
 """
 
 from __future__ import annotations
