@@ -1,6 +1,6 @@
 """One tuning step, ours against the published algorithm, in time and memory; and how far both are from the floor.
 
-    python bench/tuning_step.py                        # nano, both prompt sets, fp32 and bf16
+    python bench/tuning_step.py                        # nano, both prompt sets, fp32 and, where a CPU has it, bf16
     python bench/tuning_step.py --model 512x8 --dtypes bf16 --sets biographies
     python bench/tuning_step.py --scaling              # ours over number of targets, prompt length and rank
     python bench/tuning_step.py --pace                 # ours over pack and batch sizes
@@ -9,6 +9,8 @@ Reference: one padded sequence per target, the prompt in each, batches of 32, gr
 once with logits of every token, as a plain loss has them, and once with those of the answer alone. Ours: the trie in
 packs behind a prompt that is run once. Both have the same LoRA adapter on the same frozen model, clip and step; the
 rate is 0, so that every step sees the same weights, and losses and gradients are compared before anything is timed.
+The reference has PEFT's layers and AdamW as they come, ours those of `lora_linear` and the fused AdamW; "ours, PEFT's
+layers" says what these are worth.
 
 Memory is what autograd holds for backward passes, at its most: distinct storages that are no parameters (a
 saved-tensors hook). Floor: with frozen weights a token costs 2 operations per weight forward and 2 backward, not 6;
@@ -29,11 +31,13 @@ from typing import Any
 import numpy as np
 import runs
 import torch
+from peft.tuners.lora.layer import Linear as PeftLinear
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from synthgen.job import prepare
 from synthgen.lora import add_lora, load_model
-from synthgen.models import resolve_model
+from synthgen.lora_linear import LoraLinear
+from synthgen.models import multiplies_in_bf16, resolve_model
 from synthgen.packing import backward_trie
 from synthgen.prompt import Prompt, build_prompt
 from synthgen.recipe import Recipe
@@ -45,6 +49,7 @@ from synthgen.tuning_config import TuningConfig
 
 ROOT = Path(__file__).parents[1]
 REFERENCE_BATCH = 32
+Pace = tuple[int | None, int]  # nodes of a pack, tokens of a batch
 LONG = (
     "I would like you to make up one person for me, and to answer with a short biography of that person. The person "
     "should be invented, and should be as random as possible: when I ask you again, I want to hear of somebody else, of "
@@ -107,8 +112,18 @@ class Model:
         self.tuned = [p for p in self.model.parameters() if p.requires_grad]
         for parameter in self.tuned:  # B is zero at first, and would leave half of the gradient zero
             torch.nn.init.normal_(parameter, std=0.02)
-        self.optimizer = torch.optim.AdamW(self.tuned, lr=0.0)
+        self._optimizers = {
+            fused: torch.optim.AdamW(self.tuned, lr=0.0, fused=fused) for fused in (False, True)
+        }
+        self._layers = [m for m in self.model.modules() if isinstance(m, PeftLinear)]
+        self.optimizer = self._optimizers[True]
         self.is_bf16 = dtype == "bf16"
+
+    def as_published(self, plain: bool) -> None:
+        """PEFT's layers and torch's own AdamW from here on, or ours."""
+        for layer in self._layers:
+            layer.__class__ = PeftLinear if plain else LoraLinear
+        self.optimizer = self._optimizers[not plain]
 
     def autocast(self) -> Any:
         return torch.autocast("cpu", torch.bfloat16) if self.is_bf16 else nullcontext()
@@ -131,7 +146,7 @@ class Model:
         return sum(p.numel() for name, p in named if p.dim() == 2 and "lora_" not in name)
 
 
-def ours(model: Model, task: Task, pack_nodes: int, batch_tokens: int) -> float:
+def ours(model: Model, task: Task, pack_nodes: int | None, batch_tokens: int) -> float:
     """Backward pass of the whole trie; its loss."""
     values, _ = backward_trie(
         model.model, task.trie, task.prompt, 1.0, pack_nodes, batch_tokens, model.autocast()
@@ -243,12 +258,14 @@ def peak_per_s(dtype: str) -> float:
     return 2 * 2048**3 / min(runs.timed(lambda: a @ b) for _ in range(10))
 
 
-def checked(model: Model, tasks: Sequence[Task], pace: tuple[int, int]) -> dict[str, float]:
+def checked(model: Model, tasks: Sequence[Task], pace: Pace) -> dict[str, float]:
     """Largest relative differences of loss and gradient between ours and the reference; refuses large ones."""
     worst = {"loss": 0.0, "gradient": 0.0}
     for task in tasks:
+        model.as_published(True)
         expected = model.step(lambda task=task: reference(model, task, False))
         wanted = model.gradient()
+        model.as_published(False)
         found = model.step(lambda task=task: ours(model, task, *pace))
         worst["loss"] = max(worst["loss"], abs(found - expected) / abs(expected))
         distance = (model.gradient() - wanted).norm() / wanted.norm()
@@ -258,9 +275,7 @@ def checked(model: Model, tasks: Sequence[Task], pace: tuple[int, int]) -> dict[
     return worst
 
 
-def compared(
-    model: Model, name: str, tasks: list[Task], dtype: str, repeats: int, pace: tuple[int, int]
-) -> runs.Row:
+def compared(model: Model, name: str, tasks: list[Task], dtype: str, repeats: int, pace: Pace) -> runs.Row:
     """Both algorithms in turns, one step per task."""
 
     def works(one: Callable[[Task], float]) -> list[Callable[[], float]]:
@@ -269,15 +284,22 @@ def compared(
     sides = {
         "reference": works(lambda task: reference(model, task, True)),
         "reference, answer logits": works(lambda task: reference(model, task, False)),
+        "ours, PEFT's layers": works(lambda task: ours(model, task, *pace)),
         "ours": works(lambda task: ours(model, task, *pace)),
     }
     difference = checked(model, tasks, pace)
-    memory = {side: held_mib(model, steps) for side, steps in sides.items()}
 
-    def run(steps: list[Callable[[], float]]) -> float:
+    def begun(side: str) -> list[Callable[[], float]]:
+        model.as_published(side != "ours")
+        return sides[side]
+
+    def run(side: str) -> float:
+        steps = begun(side)
         return runs.timed(lambda: [model.step(step) for step in steps]) / len(steps)
 
-    times = runs.in_turns({side: lambda s=steps: run(s) for side, steps in sides.items()}, repeats)
+    memory = {side: held_mib(model, begun(side)) for side in sides}
+    times = runs.in_turns({side: lambda side=side: run(side) for side in sides}, repeats)
+    model.as_published(False)
     peak, least = peak_per_s(dtype), sum(floor(model, task) for task in tasks) / len(tasks)
     n_reference = sum(reference_operations(model, task) for task in tasks) / len(tasks)
     mine = min(times["ours"])
@@ -289,10 +311,12 @@ def compared(
         "ours s/step": runs.spread(times["ours"]),
         "times less": runs.ratio(times["reference"], times["ours"]),
         "… of answer logits": runs.ratio(times["reference, answer logits"], times["ours"]),
+        "… with PEFT's layers": runs.ratio(times["reference"], times["ours, PEFT's layers"]),
         "reference MiB": round(memory["reference"]),
         "ours MiB": round(memory["ours"]),
         "memory less": runs.rounded(memory["reference"] / memory["ours"]),
         "floor GFLOP": runs.rounded(least / 1e9),
+        "times less at most": runs.rounded(n_reference / least),
         "reference GFLOP": runs.rounded(n_reference / 1e9),
         "peak GFLOP/s": round(peak / 1e9),
         "share of peak": runs.rounded(least / mine / peak),
@@ -319,7 +343,7 @@ def random_model(folder: Path, shape: str) -> str:
     return str(folder)
 
 
-def scaling(path: str, dtype: str, repeats: int, pace: tuple[int, int]) -> list[runs.Row]:
+def scaling(path: str, dtype: str, repeats: int, pace: Pace) -> list[runs.Row]:
     """Ours over one quantity at a time."""
     rows: list[runs.Row] = []
     cases = [(n, 200, 4) for n in (50, 100, 200, 400, 800)]
@@ -342,7 +366,7 @@ def scaling(path: str, dtype: str, repeats: int, pace: tuple[int, int]) -> list[
 def paces(path: str, dtype: str, repeats: int) -> list[runs.Row]:
     """Ours over pack and batch sizes, in turns."""
     model, task = Model(path, 4, dtype), biographies()[0]
-    cases = [(pack, batch) for pack in (64, 128, 256, 512) for batch in (512, 1024, 2048, 4096, 8192)]
+    cases = [(pack, batch) for pack in (64, 128, 256, 512) for batch in (512, 1024, 2048, 4096)]
     works = {case: (lambda case=case: ours(model, task, *case)) for case in cases}
     for work in works.values():
         model.step(work)
@@ -363,8 +387,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    dtypes = ["fp32", *(["bf16"] if multiplies_in_bf16("cpu") else [])]
     parser.add_argument("--model", default="nano", help="nano, a folder, or WIDTHxLAYERS for a random one")
-    parser.add_argument("--dtypes", nargs="+", choices=["fp32", "bf16"], default=["fp32", "bf16"])
+    parser.add_argument("--dtypes", nargs="+", choices=["fp32", "bf16"], default=dtypes)
     parser.add_argument(
         "--sets", nargs="+", choices=["biographies", "six tasks"], default=["biographies", "six tasks"]
     )
@@ -401,9 +426,9 @@ def main() -> None:
     if rows and "prompts" in rows[0]:
         keys = list(rows[0])
         runs.print_table(
-            f"{asked.model}: a step, ours against the reference", [{k: r[k] for k in keys[:7]} for r in rows]
+            f"{asked.model}: a step, ours against the reference", [{k: r[k] for k in keys[:8]} for r in rows]
         )
-        runs.print_table("memory and floor", [{k: r[k] for k in (*keys[:2], *keys[7:])} for r in rows])
+        runs.print_table("memory and floor", [{k: r[k] for k in (*keys[:2], *keys[8:])} for r in rows])
     else:
         runs.print_table(f"{asked.model}: ours", rows)
     runs.keep("tuning_step", headline, [{"model": asked.model, **row} for row in rows])

@@ -15,7 +15,7 @@ pip() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet "$@"; }
 if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
   echo "install: NVIDIA GPU found, taking plain vLLM"
   pip install -e ".[vllm,faker]"
-elif [ "$(uname -sm)" = "Linux x86_64" ] && grep -q avx512f /proc/cpuinfo; then
+elif [ "$(uname -sm)" = "Linux x86_64" ] && grep -q avx2 /proc/cpuinfo; then
   echo "install: no NVIDIA GPU, taking vLLM's CPU build (pinned, requirements/cpu.lock)"
   pip install --no-deps -r requirements/cpu.lock
   pip install --no-deps -e .

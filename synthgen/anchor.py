@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthgen.packing import PACK_NODES, PackBatch, collate, pack_logits
+from synthgen.packing import PackBatch, collate, pack_logits, pack_room
 from synthgen.trie import Builder, TokenTrie
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ class Anchor:
         contexts: Sequence[tuple[Sequence[int], int]],
         structure_ids: Sequence[int],
         device: torch.device,
-        pack_nodes: int = PACK_NODES,
+        pack_nodes: int | None = None,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         """`contexts`: answer ids and how many of them are tuned; `base`: turns the adapter off."""
@@ -187,7 +187,7 @@ class Anchor:
         self.n_nodes = len(trie)
         self._packs = [
             self._pack(trie, later, collate(trie, [pack], prompt.ids, device))
-            for pack in trie.packs(pack_nodes)
+            for pack in trie.packs(pack_nodes or 2 * pack_room(trie))
         ]
         self._packs = [pack for pack in self._packs if len(pack.row)]
         self._cache: dict[int, Tensor] = {}

@@ -12,6 +12,7 @@ from transformers.utils import logging as transformers_logging
 
 from synthgen.adapters import weights_sha256
 from synthgen.errors import AdapterError, SynthgenError
+from synthgen.lora_linear import use_lean_layers
 from synthgen.models import resolve_model
 from synthgen.tuning_config import TuningConfig
 
@@ -60,22 +61,10 @@ def add_lora(model: Any, config: TuningConfig) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # PEFT draws A from the global generator
         tuned = get_peft_model(model, lora).eval()
-    if model.dtype == torch.float32:
-        _leave_casting_to_autocast(tuned)
+    use_lean_layers(tuned)
     if config.start is not None:
         _take_weights(tuned, Path(config.start), config)
     return tuned
-
-
-def _leave_casting_to_autocast(model: Any) -> None:
-    """Keep PEFT from casting every layer's input up to float32, which autocast casts down again.
-
-    The numbers are the same, and a step on a CPU takes nine tenths of the time. Without autocast there is nothing to
-    cast: weights and inputs are float32.
-    """
-    for module in model.modules():
-        if hasattr(module, "cast_input_dtype_enabled"):
-            module.cast_input_dtype_enabled = False
 
 
 def _take_weights(model: Any, folder: Path, config: TuningConfig) -> None:
@@ -92,11 +81,3 @@ def _take_weights(model: Any, folder: Path, config: TuningConfig) -> None:
         raise AdapterError(
             f"adapter to start from: {folder} has other layers than this model; expected an adapter of the same model"
         )
-
-
-def multiplies_in_bf16(device_type: str) -> bool:
-    """Whether bf16 is worth its rounding: on CUDA, and on CPUs with instructions for it."""
-    if device_type == "cpu":
-        can: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-        return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
-    return device_type == "cuda"

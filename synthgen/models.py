@@ -44,3 +44,13 @@ def model_fingerprint(path: str) -> str:
                 digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
         _fingerprints[key] = digest.hexdigest()[:16]
     return _fingerprints[key]
+
+
+def multiplies_in_bf16(device_type: str) -> bool:
+    """Whether bf16 is worth its rounding: on CUDA, and on CPUs with instructions for it; others take ten times as long."""
+    import torch
+
+    if device_type == "cpu":
+        can: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(can.get("avx512_bf16") or can.get("amx_bf16"))
+    return device_type == "cuda"

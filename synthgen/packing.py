@@ -21,12 +21,11 @@ from synthgen.errors import SynthgenError
 from synthgen.shared_prompt import SharedPrompt
 from synthgen.trie import Floats, Pack, TokenTrie
 
-# Dense masks are quadratic in the pack, and every pack repeats the prompt. Measured on a random 4 M-parameter
-# Llama (width 256, 4 layers, vocabulary 3,072), one core of an EPYC with bf16, 210 biography tuples (7,130
-# nodes), prompt of 80 tokens, forward and backward: packs of 128, 256, 512, 1,024 nodes take 2.6, 2.1, 2.4,
-# 3.1 s; target by target it is 6.7 s in fp32, packed 3.2 s.
-PACK_NODES = 256
-BATCH_TOKENS = 4096
+# The mask is dense, so a node attends over the whole pack behind the prompt, seen or not: small packs waste less. But a
+# cut repeats a path. By `bench/tuning_step.py --pace`.
+PACK_NODES = 128  # behind a shared prompt; a pack that carries its prompt takes twice as many
+PACK_PATHS = 3  # … and as many of the longest paths at least
+BATCH_TOKENS = 1024
 
 ATTENTION_KINDS = ("full_attention", "sliding_attention")
 
@@ -113,11 +112,17 @@ def batches(
     trie: TokenTrie,
     prompt_ids: Sequence[int],
     device: torch.device,
-    pack_nodes: int = PACK_NODES,
+    pack_nodes: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Iterator[PackBatch]:
     """The whole trie in batches of at most `batch_tokens` tokens (or one pack), like sizes together."""
-    yield from _batches(trie, trie.packs(pack_nodes), prompt_ids, device, batch_tokens, shared=False)
+    packs = trie.packs(pack_nodes or 2 * pack_room(trie))
+    yield from _batches(trie, packs, prompt_ids, device, batch_tokens, shared=False)
+
+
+def pack_room(trie: TokenTrie) -> int:
+    """The nodes of a pack where nothing else is asked: `PACK_NODES`, more where paths are long."""
+    return max(PACK_NODES, PACK_PATHS * (int(trie.depth.max(initial=0)) + 1))
 
 
 def _batches(
@@ -203,7 +208,7 @@ def backward_trie(
     trie: TokenTrie,
     prompt_ids: Sequence[int],
     scale: float = 1.0,
-    pack_nodes: int = PACK_NODES,
+    pack_nodes: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
     autocast: AbstractContextManager[object] | None = None,
 ) -> tuple[Floats, int]:
@@ -228,10 +233,12 @@ def backward_trie(
 
 
 def _plan(
-    model: Any, trie: TokenTrie, prompt_ids: Sequence[int], pack_nodes: int, batch_tokens: int
+    model: Any, trie: TokenTrie, prompt_ids: Sequence[int], pack_nodes: int | None, batch_tokens: int
 ) -> tuple[SharedPrompt | None, Iterator[PackBatch]]:
     """The prompt, run already, where several packs share it; and the batches of a trie."""
-    packs = trie.packs(pack_nodes)
+    packs = trie.packs(pack_nodes or 2 * pack_room(trie))
+    if pack_nodes is None and len(packs) > 1:
+        packs = trie.packs(pack_room(trie))
     prompt = SharedPrompt(model, prompt_ids) if len(packs) > 1 else None
     return prompt, _batches(trie, packs, prompt_ids, model.device, batch_tokens, prompt is not None)
 
@@ -241,7 +248,7 @@ def node_log_probs(
     model: Any,
     trie: TokenTrie,
     prompt_ids: Sequence[int],
-    pack_nodes: int = PACK_NODES,
+    pack_nodes: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Floats:
     """(N,) log pθ(token(v) | prompt, path to v) of every node, in nats."""

@@ -31,7 +31,8 @@ from synthgen.adapters import (
 )
 from synthgen.anchor import CACHE_BYTES, Anchor, judge_answer, sample, structure_tokens, watch
 from synthgen.errors import RecipeError, TuningError
-from synthgen.lora import LINEAR_LAYERS, add_lora, load_model, multiplies_in_bf16
+from synthgen.lora import LINEAR_LAYERS, add_lora, load_model
+from synthgen.models import multiplies_in_bf16
 from synthgen.pace import Pace
 from synthgen.packing import backward_trie, check_packing, node_log_probs
 from synthgen.seen import ADAPTER_FILE, write_seen
@@ -88,8 +89,9 @@ def descend(run: _Run, on_step: Callable[[StepLog], None] | None, started: float
     that takes a gradient: a LoRA adapter, or a soft prompt.
     """
     config, shares, pace = run.config, [prompt.share for prompt in run.prompts], Pace(run.config)
+    fused = run.model.device.type in ("cpu", "cuda")
     optimizer = torch.optim.AdamW(
-        run.parameters, lr=config.lr, eps=config.adam_eps, weight_decay=config.weight_decay
+        run.parameters, lr=config.lr, eps=config.adam_eps, weight_decay=config.weight_decay, fused=fused
     )
     before = run.look()
     judge = Judge(config, before, run.parameters, shares)

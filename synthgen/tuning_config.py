@@ -105,8 +105,8 @@ class TuningConfig:
     seed: int = 0
     device: str | None = None  # None: CUDA if there is one
     bf16: bool | None = None  # autocast of large tries; None: on CUDA, and on CPUs that multiply in it
-    pack_nodes: int = 256
-    batch_tokens: int = 4096
+    pack_nodes: int | None = None  # None: by the trie, see `packing`
+    batch_tokens: int = 1024
 
     def __post_init__(self) -> None:
         if self.gamma is not None and self.fresh:

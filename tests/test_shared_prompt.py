@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from synthgen.lora import add_lora
-from synthgen.packing import backward_trie, batches, node_log_probs
+from synthgen.packing import PACK_NODES, PACK_PATHS, backward_trie, batches, node_log_probs, pack_room
 from synthgen.shared_prompt import SharedPrompt
 from synthgen.trie import TokenTrie
 from synthgen.tuning_config import TuningConfig
@@ -90,3 +90,27 @@ def test_gradients_of_many_packs_are_summed_in_full_precision(folders: dict[Arch
     keys, values = prompt.cache.update(own, own, 0)
     assert keys.dtype == values.dtype == torch.bfloat16
     assert keys.shape == values.shape == (3, own.shape[1], len(PROMPT) + 2, own.shape[-1])
+
+
+def test_packs_are_small_behind_a_shared_prompt_and_never_shorter_than_a_few_paths() -> None:
+    short = TokenTrie.from_sequences([[1, i, 3] for i in range(4, 50)], [1.0] * 46)
+    long = TokenTrie.from_sequences([[i, *range(100)] for i in range(4, 50)], [1.0] * 46)
+    assert pack_room(short) == PACK_NODES
+    assert pack_room(long) == PACK_PATHS * 101
+    carried = sum(len(pack.nodes) for pack in long.packs(pack_room(long)))
+    assert carried <= 1.05 * (~long.is_leaf).sum()
+
+
+@pytest.mark.parametrize(("n_targets", "shared"), [(200, False), (300, True)])
+def test_a_trie_that_fits_one_pack_carries_its_prompt(
+    folders: dict[Arch, Path], n_targets: int, shared: bool
+) -> None:
+    model = load(folders["llama"])
+    vocabulary = model.config.vocab_size
+    sequences = [[i % vocabulary, i // vocabulary, 1, 2] for i in range(n_targets // 3)]
+    trie = TokenTrie.from_sequences(sequences, [1.0] * len(sequences))
+    inputs = int((~trie.is_leaf).sum())
+    assert (inputs > 2 * PACK_NODES) == shared
+    _, n_tokens = backward_trie(model, trie, PROMPT)
+    least = len(PROMPT) + inputs
+    assert n_tokens == least if not shared else n_tokens >= least

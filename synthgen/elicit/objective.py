@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from synthgen.packing import BATCH_TOKENS, PACK_NODES, PackBatch, attention_masks, batches
+from synthgen.packing import BATCH_TOKENS, PackBatch, attention_masks, batches
 from synthgen.trie import TokenTrie
 
 
@@ -21,7 +21,7 @@ def parts(
     prompts: Tensor,
     trie: TokenTrie,
     masses: Tensor | None = None,
-    pack_nodes: int = PACK_NODES,
+    pack_nodes: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Iterator[tuple[slice, Tensor]]:
     """Rows of `prompts`, (B, P, H), with their part of −Σ m(v) log pθ(v); all parts of a row add up to its loss.
@@ -42,7 +42,7 @@ def cross_entropies(
     prompts: Tensor,
     trie: TokenTrie,
     masses: Tensor | None = None,
-    pack_nodes: int = PACK_NODES,
+    pack_nodes: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> Tensor:
     """(B,) cross-entropy of the target behind each of (B, P, H) prompts, in nats."""
@@ -57,7 +57,7 @@ def gradients(
     prompts: Tensor,
     trie: TokenTrie,
     masses: Tensor | None = None,
-    pack_nodes: int = PACK_NODES,
+    pack_nodes: int | None = None,
     batch_tokens: int = BATCH_TOKENS,
 ) -> tuple[Tensor, Tensor]:
     """(B,) cross-entropies, and (B, P, H) of each row's its gradient by the row."""

@@ -41,7 +41,7 @@ with warnings.catch_warnings():  # the libraries' deprecations are no concern of
 from synthgen.engines.protocol import Completion, EngineInfo, Request, Sampling  # noqa: E402
 from synthgen.engines.vllm_soft import SoftPrompts  # noqa: E402
 from synthgen.errors import AdapterError, EngineError  # noqa: E402
-from synthgen.models import resolve_model  # noqa: E402
+from synthgen.models import multiplies_in_bf16, resolve_model  # noqa: E402
 from synthgen.tokenizers import load_tokenizer  # noqa: E402
 
 GIB = 2**30
@@ -68,12 +68,13 @@ class VllmEngine:
         seed: int = 0,
         capacity: int = 512,
         max_model_len: int = 1024,
-        dtype: str = "bfloat16",
+        dtype: str | None = None,
         kv_cache_gib: float = 1.0,
         gpu_share: float = 1.0,
     ) -> None:
         """Start the engine; `max_model_len` bounds prompt and answer together.
 
+        `dtype` None: bfloat16, but float32 on a CPU that has no instructions for it.
         `kv_cache_gib` counts on CPU only, `gpu_share` on GPU only: the part of its memory that is this engine's.
 
         Raises:
@@ -255,12 +256,14 @@ def engine_settings(
     seed: int,
     capacity: int,
     max_model_len: int,
-    dtype: str = "bfloat16",
+    dtype: str | None = None,
     kv_cache_gib: float = 1.0,
     gpu_share: float = 1.0,
 ) -> dict[str, Any]:
     """What vLLM is started with, adapters apart; chosen by bench/settings.py on a CPU."""
     length = _context(place, Path(place).is_dir(), max_model_len)
+    if dtype is None:
+        dtype = "float32" if current_platform.is_cpu() and not multiplies_in_bf16("cpu") else "bfloat16"
     settings: dict[str, Any] = {
         "model": place,
         "dtype": dtype,
@@ -274,10 +277,8 @@ def engine_settings(
         "disable_log_stats": True,
     }
     if current_platform.is_cpu():
-        from synthgen.engines.vllm_norms_cpu import install
-
         settings |= {"enforce_eager": True, "kv_cache_memory_bytes": int(kv_cache_gib * GIB), **_CPU_SETTINGS}
-        settings |= {"max_num_batched_tokens": max(8192, length), "ir_op_priority": install()}
+        settings |= {"max_num_batched_tokens": max(8192, length)}
     else:
         settings["gpu_memory_utilization"] = GPU_MEMORY * gpu_share
     return settings

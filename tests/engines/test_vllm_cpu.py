@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
 
 import pytest
 import torch
@@ -11,47 +10,6 @@ import torch
 pytestmark = pytest.mark.skipif(
     find_spec("vllm") is None or torch.cuda.is_available(), reason="needs vLLM's CPU build"
 )
-
-
-def test_norms_by_the_kernels_are_the_native_ones() -> None:
-    import synthgen.engines.vllm  # noqa: F401  sets vLLM's environment
-    from synthgen.engines.vllm_norms_cpu import OPERATIONS, PROVIDER, install
-
-    assert install() == install() == {name: [PROVIDER] for name in OPERATIONS}
-    from vllm import ir
-
-    generator = torch.Generator().manual_seed(0)
-    x, residual = torch.randn(2, 7, 64, generator=generator).bfloat16()
-    weight = (1 + torch.rand(64, generator=generator)).bfloat16()
-
-    def both(op: Any, *inputs: Any) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        found = []
-        for provider in (PROVIDER, "native"):
-            outputs = op.impls[provider].impl_fn(
-                *(i.clone() if isinstance(i, torch.Tensor) else i for i in inputs)
-            )
-            found.append(outputs if isinstance(outputs, tuple) else (outputs,))
-        return list(zip(*found, strict=True))
-
-    pairs = both(ir.ops.rms_norm, x, weight, 1e-5)
-    pairs += both(ir.ops.fused_add_rms_norm, x, residual, weight, 1e-5)
-    assert len(pairs) == 3
-    for ours, native in pairs:  # bfloat16 has eight bits
-        assert torch.allclose(ours.float(), native.float(), rtol=2**-6, atol=2**-7)
-
-
-def test_the_kernels_are_left_alone_where_they_do_not_fit() -> None:
-    import synthgen.engines.vllm  # noqa: F401
-    from synthgen.engines.vllm_norms_cpu import fits_norm, fits_sum
-
-    x, weight = torch.ones(4, 8).bfloat16(), torch.ones(8).bfloat16()
-    assert fits_norm(x, weight, 1e-5) and fits_sum(x, x, weight, 1e-5)
-    assert not fits_norm(x, weight.float(), 1e-5)
-    assert not fits_norm(x, None, 1e-5)
-    assert not fits_norm(x, weight, 1e-5, 4)
-    assert not fits_norm(x.t(), weight, 1e-5)
-    assert not fits_sum(x, x.float(), weight, 1e-5)
-    assert not fits_sum(x, x.t().contiguous().t(), weight, 1e-5)
 
 
 def test_rows_get_their_own_adapter_and_base_rows_none() -> None:
