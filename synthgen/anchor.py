@@ -187,7 +187,7 @@ class Anchor:
         self.n_nodes = len(trie)
         self._packs = [
             self._pack(trie, later, collate(trie, [pack], prompt.ids, device))
-            for pack in trie.packs(pack_nodes or 2 * pack_room(trie))
+            for pack in trie.packs(pack_nodes or pack_room(trie, shared=False))
         ]
         self._packs = [pack for pack in self._packs if len(pack.row)]
         self._cache: dict[int, Tensor] = {}

@@ -24,7 +24,7 @@ from synthgen.trie import Floats, Pack, TokenTrie
 # The mask is dense, so a node attends over the whole pack behind the prompt, seen or not: small packs waste less. But a
 # cut repeats a path. By `bench/tuning_step.py --pace`.
 PACK_NODES = 128  # behind a shared prompt; a pack that carries its prompt takes twice as many
-PACK_PATHS = 3  # … and as many of the longest paths at least
+PACK_PATHS = 3  # … but no fewer than these times the longest path
 BATCH_TOKENS = 1024
 
 ATTENTION_KINDS = ("full_attention", "sliding_attention")
@@ -116,13 +116,14 @@ def batches(
     batch_tokens: int = BATCH_TOKENS,
 ) -> Iterator[PackBatch]:
     """The whole trie in batches of at most `batch_tokens` tokens (or one pack), like sizes together."""
-    packs = trie.packs(pack_nodes or 2 * pack_room(trie))
+    packs = trie.packs(pack_nodes or pack_room(trie, shared=False))
     yield from _batches(trie, packs, prompt_ids, device, batch_tokens, shared=False)
 
 
-def pack_room(trie: TokenTrie) -> int:
-    """The nodes of a pack where nothing else is asked: `PACK_NODES`, more where paths are long."""
-    return max(PACK_NODES, PACK_PATHS * (int(trie.depth.max(initial=0)) + 1))
+def pack_room(trie: TokenTrie, shared: bool) -> int:
+    """The nodes of a pack where nothing else is asked; `shared`: it stands behind a prompt that is run apart."""
+    longest = int(trie.depth.max(initial=0)) + 1
+    return max(PACK_NODES * (1 if shared else 2), PACK_PATHS * longest)
 
 
 def _batches(
@@ -236,9 +237,9 @@ def _plan(
     model: Any, trie: TokenTrie, prompt_ids: Sequence[int], pack_nodes: int | None, batch_tokens: int
 ) -> tuple[SharedPrompt | None, Iterator[PackBatch]]:
     """The prompt, run already, where several packs share it; and the batches of a trie."""
-    packs = trie.packs(pack_nodes or 2 * pack_room(trie))
+    packs = trie.packs(pack_nodes or pack_room(trie, shared=False))
     if pack_nodes is None and len(packs) > 1:
-        packs = trie.packs(pack_room(trie))
+        packs = trie.packs(pack_room(trie, shared=True))
     prompt = SharedPrompt(model, prompt_ids) if len(packs) > 1 else None
     return prompt, _batches(trie, packs, prompt_ids, model.device, batch_tokens, prompt is not None)
 

@@ -95,9 +95,10 @@ def test_gradients_of_many_packs_are_summed_in_full_precision(folders: dict[Arch
 def test_packs_are_small_behind_a_shared_prompt_and_never_shorter_than_a_few_paths() -> None:
     short = TokenTrie.from_sequences([[1, i, 3] for i in range(4, 50)], [1.0] * 46)
     long = TokenTrie.from_sequences([[i, *range(100)] for i in range(4, 50)], [1.0] * 46)
-    assert pack_room(short) == PACK_NODES
-    assert pack_room(long) == PACK_PATHS * 101
-    carried = sum(len(pack.nodes) for pack in long.packs(pack_room(long)))
+    assert pack_room(short, shared=True) == PACK_NODES
+    assert pack_room(short, shared=False) == 2 * PACK_NODES
+    assert pack_room(long, shared=True) == pack_room(long, shared=False) == PACK_PATHS * 101
+    carried = sum(len(pack.nodes) for pack in long.packs(pack_room(long, shared=True)))
     assert carried <= 1.05 * (~long.is_leaf).sum()
 
 
