@@ -133,6 +133,7 @@ BENCHES = (
     Bench("seeds", "bench/seeds.py", "seeds", "The same requests with a seed each and with one seed for the engine: the ratio is the price of records that do not depend on their neighbours."),
     Bench("pipeline", "bench/pipeline.py", "part", "Whole jobs on one core with an engine that costs nothing, then every part alone beside the plain way to do it; `of ours` is the plain way's time over ours, so below one the plain way is faster."),
     Bench("report", "bench/report_speed.py", "of scan alone", "A report as a whole process beside processes that only read, or only count, the same columns; `of scan alone` leaves the start of those out."),
+    Bench("estimate", "bench/estimate.py", "took of told", "The time that `check` tells after a preview, and the time that the run then takes, tuning to report."),
     Bench("start", "bench/start.py --first", "first record by", "Fresh processes from start to end, beside a Python that does nothing, then the wait for the first record by engine."),
 )  # fmt: skip
 GOALS = (
@@ -154,6 +155,7 @@ GOALS = (
     Goal("`import synthgen`", PYTHON, "start", over_python("import synthgen"), " ms over it", most=150),
     Goal("`check`", PYTHON, "start", over_python("synthgen check recipes/bios.yaml"), " ms over it", most=700),
     Goal("first record of nano, by engine", "", "start", each("s", "first record by", ("vllm", "transformers")), " s", most=15),
+    Goal("time of a run, tuning to report", "the time that `check` tells", "estimate", each("took of told", "engine"), "× of it", least=0.67, most=1.5),
     Goal("a seed for every record", "one seed for the engine", "seeds", each("of the engine's seed", seeds="own seeds"), " of records/s"),
     Goal("vLLM's settings, the best first", "synthgen's own", "settings", best_first, " of records/s"),
 )  # fmt: skip
