@@ -122,14 +122,18 @@ def test_plain_loops_do_not_stand_in_for_trl(speed: ModuleType, tmp_path: Path) 
         tried = [{"way": [0.002, "linear"], "seconds": 3.0}]
         own = {"SFT by": by, "KL to reach": 0.5, "our KL": spread(kl, kl, kl)}
         return [
-            {"task": task, **own, "times less": spread(9, 8, 10), "tried": tried} for task in ("die", "names")
+            {"task": task, **own, "times less": spread(9, 8, 10), "SFT reached it": n, "tried": tried}
+            for task, n in (("die", 3), ("names", 0))
         ]
 
     keep(tmp_path, "tuning_sft", "tuning_sft.py", *rows("a plain loop", 0.4))
     assert cells(speed.page(tmp_path), "tuning to the same exact KL")[3] == "not measured"
     keep(tmp_path, "tuning_sft", "tuning_sft.py --trl x", *rows("TRL", 0.6))
     page = speed.page(tmp_path)
-    assert cells(page, "tuning to the same exact KL")[3] == "yes"
+    assert cells(page, "tuning to the same exact KL")[2:4] == [
+        "die: 9 (8–10); names (at least, SFT had not reached it): 9 (8–10)× less time",
+        "yes",
+    ]
     assert cells(page, "KL that ours ended at, of the KL to reach")[2:4] == [
         "die: 1.2 (1.2–1.2); names: 1.2 (1.2–1.2)",
         "no",
