@@ -154,6 +154,8 @@ def floor_per_s(model: str, tokens: float, n_rows: int) -> runs.Row:
     """Requests a second that this machine could decode at most, `n_rows` at once, of so many tokens each."""
     import torch
 
+    from synthgen.models import multiplies_in_bf16
+
     config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
     hidden, layers, vocab = config["hidden_size"], config["num_hidden_layers"], config["vocab_size"]
     heads, size = config["num_attention_heads"], config["head_dim"]
@@ -162,8 +164,9 @@ def floor_per_s(model: str, tokens: float, n_rows: int) -> runs.Row:
     n_weights = layers * (attention + 3 * hidden * config["intermediate_size"]) + hidden * vocab
     context = 90 + tokens / 2  # columns that a row sees on average
     operations = n_rows * (2 * n_weights + 4 * layers * context * heads * size)
-    n_bytes = 2 * n_weights + n_rows * context * layers * 2 * kv_width * 2
-    a, big = torch.randn(2048, 2048, dtype=torch.bfloat16), torch.zeros(2**27, dtype=torch.bfloat16)
+    kind = torch.bfloat16 if multiplies_in_bf16("cpu") else torch.float32  # as the engine computes
+    n_bytes = kind.itemsize * (n_weights + n_rows * context * layers * 2 * kv_width)
+    a, big = torch.randn(2048, 2048, dtype=kind), torch.zeros(2**27, dtype=kind)
     copy = torch.ones_like(big)  # of pages that are there already: faults are no bandwidth
     peak = 2 * 2048**3 / min(runs.timed(lambda: a @ a) for _ in range(10))
     bandwidth = 2 * big.nbytes / min(runs.timed(lambda: copy.copy_(big)) for _ in range(5))
