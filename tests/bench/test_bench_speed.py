@@ -127,13 +127,12 @@ def test_plain_loops_do_not_stand_in_for_trl(speed: ModuleType, tmp_path: Path) 
         ]
 
     keep(tmp_path, "tuning_sft", "tuning_sft.py", *rows("a plain loop", 0.4))
-    assert cells(speed.page(tmp_path), "tuning to the same exact KL")[3] == "not measured"
+    assert cells(speed.page(tmp_path), "tuning to the same exact KL: die")[3] == "not measured"
     keep(tmp_path, "tuning_sft", "tuning_sft.py --trl x", *rows("TRL", 0.6))
     page = speed.page(tmp_path)
-    assert cells(page, "tuning to the same exact KL")[2:4] == [
-        "die: 9 (8–10); names (at least, SFT had not reached it): 9 (8–10)× less time",
-        "yes",
-    ]
+    assert cells(page, "tuning to the same exact KL: die")[2:4] == ["9 (8–10)× less time", "yes"]
+    late = "at least, SFT had not got there: 9 (8–10)× less time"
+    assert cells(page, "tuning to the same exact KL: names")[2:4] == [late, "yes"]
     assert cells(page, "KL that ours ended at, of the KL to reach")[2:4] == [
         "die: 1.2 (1.2–1.2); names: 1.2 (1.2–1.2)",
         "no",
