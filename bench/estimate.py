@@ -29,10 +29,10 @@ SYNTHGEN = (sys.executable, "-m", "synthgen.cli")
 
 def written(folder: Path, steps: int) -> Path:
     """The biographies' recipe with an adapter of so many steps, its adapters and data in a folder."""
-    recipe = folder / f"bios-{steps}.yaml"
+    recipe = folder / str(steps) / "bios.yaml"
+    recipe.parent.mkdir()
     recipe.write_text(
-        f"""name: bios
-schema: {runs.ROOT}/schemas/biography.py:Biography
+        f"""schema: {runs.ROOT}/schemas/biography.py:Biography
 model: nano
 seed: 7
 tuned_dir: {folder}/adapters
