@@ -237,9 +237,11 @@ def _plan(
     model: Any, trie: TokenTrie, prompt_ids: Sequence[int], pack_nodes: int | None, batch_tokens: int
 ) -> tuple[SharedPrompt | None, Iterator[PackBatch]]:
     """The prompt, run already, where several packs share it; and the batches of a trie."""
-    packs = trie.packs(pack_nodes or pack_room(trie, shared=False))
-    if pack_nodes is None and len(packs) > 1:
-        packs = trie.packs(pack_room(trie, shared=True))
+    if pack_nodes is None:
+        alone = pack_room(trie, shared=False)
+        fits = np.count_nonzero(~trie.is_leaf) <= alone
+        pack_nodes = alone if fits else pack_room(trie, shared=True)
+    packs = trie.packs(pack_nodes)
     prompt = SharedPrompt(model, prompt_ids) if len(packs) > 1 else None
     return prompt, _batches(trie, packs, prompt_ids, model.device, batch_tokens, prompt is not None)
 

@@ -115,3 +115,7 @@ def test_a_trie_that_fits_one_pack_carries_its_prompt(
     _, n_tokens = backward_trie(model, trie, PROMPT)
     least = len(PROMPT) + inputs
     assert n_tokens == least if not shared else n_tokens >= least
+    packs = trie.packs(pack_room(trie, shared))
+    widest = max(len(pack.nodes) for pack in packs)
+    assert (len(packs) > 1) == shared
+    assert n_tokens <= len(PROMPT) + len(packs) * widest  # padding at most, and the prompt once
