@@ -21,6 +21,17 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "synthgen", "check", "missing.yaml"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("missing.yaml: no such file")
+
+
 def test_importing_the_package_loads_nothing_heavy() -> None:
     assert loaded_after("import synthgen") == set()
 

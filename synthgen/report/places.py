@@ -60,8 +60,11 @@ def _found(value: str) -> Point | None:
 
 def _plain(name: str) -> str:
     """Case, accents and a leading article do not matter."""
-    letters = unicodedata.normalize("NFKD", name.strip().casefold())
-    flat = "".join(c for c in letters if not unicodedata.combining(c)).removeprefix("the ")
+    flat = name.strip().casefold()
+    if not flat.isascii():  # most of a quarter of a million names have nothing to take off
+        letters = unicodedata.normalize("NFKD", flat)
+        flat = "".join(c for c in letters if not unicodedata.combining(c))
+    flat = flat.removeprefix("the ")
     return _SHORT.get(flat, flat)
 
 
