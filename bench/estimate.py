@@ -19,42 +19,34 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import runs
+import yaml
 
 from synthgen.plan import N_BEFORE
 from synthgen.recipe import Recipe
 from synthgen.speeds import estimate
 
-SYNTHGEN = (sys.executable, "-m", "synthgen.cli")
+BIOS = runs.ROOT / "recipes" / "bios.yaml"
 
 
 def written(folder: Path, steps: int) -> Path:
-    """The biographies' recipe with an adapter of so many steps, its adapters and data in a folder."""
-    recipe = folder / str(steps) / "bios.yaml"
+    """The biographies' recipe with an adapter of so many steps, its adapters and data in a folder, no gates."""
+    content = yaml.safe_load(BIOS.read_text(encoding="utf-8"))
+    del content["gates"]  # so few steps reach none
+    adapter = content["adapters"]["biographies"]
+    adapter["steps"] = steps
+    for part, key in ((content, "schema"), (adapter, "targets")):
+        part[key] = str(BIOS.parent / part[key])
+    content["tuned_dir"], content["export"]["dir"] = f"{folder}/adapters", f"{folder}/data"
+    recipe = folder / str(steps) / BIOS.name
     recipe.parent.mkdir()
-    recipe.write_text(
-        f"""schema: {runs.ROOT}/schemas/biography.py:Biography
-model: nano
-seed: 7
-tuned_dir: {folder}/adapters
-adapters:
-  biographies:
-    targets: {runs.ROOT}/schemas/biography.py:balanced_tuples
-    fields: [name, gender, born, birthplace]
-    rank: 8
-    steps: {steps}
-    anchor: structure
-generate: {{mix: {{biographies: 1.0}}, max_tokens: 160}}
-export: {{dir: {folder}/data, format: parquet}}
-""",
-        encoding="utf-8",
-    )
+    recipe.write_text(yaml.safe_dump(content), encoding="utf-8")
     return recipe
 
 
 def command(*words: str) -> float:
     """Seconds that a command takes."""
     started = time.perf_counter()
-    done = subprocess.run([*SYNTHGEN, *words], stdout=subprocess.DEVNULL, check=False)
+    done = subprocess.run([sys.executable, *runs.SYNTHGEN, *words], stdout=subprocess.DEVNULL, check=False)
     if done.returncode:
         raise SystemExit(f"synthgen {' '.join(words)}: exit code {done.returncode}; its message is above")
     return time.perf_counter() - started

@@ -10,7 +10,7 @@ vLLM's own engine in process with the same settings and seeds, given all request
 throws them away. Each side has a process of its own that stays open; they are asked in turns, one at a time.
 
 Floor of a decode step: per row 2 operations per weight and 4 per layer, key column and width of the attention; per step
-all weights and every row's keys and values read once, in bf16. Peak and bandwidth are measured here.
+all weights and every row's keys and values read once, in the engine's numbers. Peak and bandwidth are measured here.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ import stamp
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+SYNTHGEN = ("-m", "synthgen")  # of Python
 
 Row = dict[str, object]
 

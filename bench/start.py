@@ -4,8 +4,8 @@
     python bench/start.py --first      # also the time until nano's first record is on the screen, by engine
     python bench/start.py --imports    # and which imports of `check` cost the most
 
-Goals, in milliseconds: import 150, --help 150, check 700; first record 15 s. Times are seconds of waiting, from the
-start of a fresh interpreter to its end, so a busy neighbour counts: read them beside Python's own.
+Goals, in milliseconds over Python's own start: import 150, --help 150, check 700; first record 15 s. Times are seconds
+of waiting, from the start of a fresh interpreter to its end, so a busy neighbour counts.
 """
 
 from __future__ import annotations
@@ -14,27 +14,29 @@ import argparse
 import os
 import subprocess
 import sys
-from pathlib import Path
 from statistics import median
 
 import runs
 
-ROOT = Path(__file__).parents[1]
-SYNTHGEN = ("-m", "synthgen.cli")
 CASES: dict[str, tuple[tuple[str, ...], float | None]] = {  # arguments of Python, goal in seconds
     "python -c pass": (("-c", "pass"), None),
     "import synthgen": (("-c", "import synthgen"), 0.150),
-    "synthgen --help": ((*SYNTHGEN, "--help"), 0.150),
-    "synthgen check recipes/bios.yaml": ((*SYNTHGEN, "check", "recipes/bios.yaml"), 0.700),
+    "synthgen --help": ((*runs.SYNTHGEN, "--help"), 0.150),
+    "synthgen check recipes/bios.yaml": ((*runs.SYNTHGEN, "check", "recipes/bios.yaml"), 0.700),
 }
 FIRST_GOAL_S = 15.0
 
 
 def start(arguments: tuple[str, ...]) -> str:
     """Run Python in the tree's root; what it wrote to stderr."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(runs.ROOT)}
     done = subprocess.run(
-        [sys.executable, *arguments], cwd=ROOT, env=environment, check=True, capture_output=True, text=True
+        [sys.executable, *arguments],
+        cwd=runs.ROOT,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
     )
     return done.stderr
 
@@ -51,13 +53,10 @@ def starts(repeats: int) -> list[runs.Row]:
     rows: list[runs.Row] = []
     for name, (_, goal) in CASES.items():
         ms = runs.spread([1000 * seconds for seconds in times[name]])
-        row: runs.Row = {
-            "start": name,
-            "ms": ms,
-            "over Python's own": round(1000 * (median(times[name]) - python)),
-        }
+        over = median(times[name]) - python
+        row: runs.Row = {"start": name, "ms": ms, "over Python's own": round(1000 * over)}
         row["goal ms"] = None if goal is None else round(goal * 1000)
-        rows.append({**row, "met": None if goal is None else median(times[name]) <= goal})
+        rows.append({**row, "met": None if goal is None else over <= goal})
     return rows
 
 
@@ -65,17 +64,8 @@ def first_records(repeats: int) -> list[runs.Row]:
     """From a fresh process to the first record of nano, untuned."""
     rows: list[runs.Row] = []
     for engine in ("vllm", "transformers"):
-        arguments = (
-            *SYNTHGEN,
-            "preview",
-            "recipes/die.yaml",
-            "--n",
-            "1",
-            "--base",
-            "--engine",
-            engine,
-            "--quiet",
-        )
+        asked = f"preview recipes/die.yaml --n 1 --base --engine {engine} --quiet"
+        arguments = (*runs.SYNTHGEN, *asked.split())
         seconds = [runs.timed(lambda a=arguments: start(a)) for _ in range(repeats)]
         met = median(seconds) <= FIRST_GOAL_S
         rows.append(
@@ -86,7 +76,7 @@ def first_records(repeats: int) -> list[runs.Row]:
 
 def slowest_imports(most: int = 20) -> list[runs.Row]:
     """Modules of `check` by the time of their own, from Python's own measure."""
-    lines = start(("-X", "importtime", *SYNTHGEN, "check", "recipes/bios.yaml")).splitlines()
+    lines = start(("-X", "importtime", *runs.SYNTHGEN, "check", "recipes/bios.yaml")).splitlines()
     parts = [
         line.removeprefix("import time:").split("|") for line in lines if line.startswith("import time:")
     ]

@@ -74,7 +74,7 @@ class VllmEngine:
     ) -> None:
         """Start the engine; `max_model_len` bounds prompt and answer together.
 
-        `dtype` None: bfloat16, but float32 on a CPU that has no instructions for it.
+        `dtype` None: bfloat16; where the hardware has no instructions for it, float16 on a GPU, float32 on a CPU.
         `kv_cache_gib` counts on CPU only, `gpu_share` on GPU only: the part of its memory that is this engine's.
 
         Raises:
@@ -263,7 +263,9 @@ def engine_settings(
     """What vLLM is started with, adapters apart; chosen by bench/settings.py on a CPU."""
     length = _context(place, Path(place).is_dir(), max_model_len)
     if dtype is None:
-        dtype = "float32" if current_platform.is_cpu() and not multiplies_in_bf16("cpu") else "bfloat16"
+        slow_in_bf16 = current_platform.is_cpu() and not multiplies_in_bf16("cpu")
+        best = current_platform.supported_dtypes[0]  # a GPU older than Ampere has float16 there
+        dtype = "float32" if slow_in_bf16 else str(best).removeprefix("torch.")
     settings: dict[str, Any] = {
         "model": place,
         "dtype": dtype,

@@ -1,4 +1,4 @@
-"""What replaces parts of vLLM's CPU build: equal to what it replaces. Skipped where that build is not installed."""
+"""What replaces parts of vLLM's CPU build, and what it is started with. Skipped where that build is not installed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from importlib.util import find_spec
 
 import pytest
 import torch
+
+from synthgen.models import resolve_model
 
 pytestmark = pytest.mark.skipif(
     find_spec("vllm") is None or torch.cuda.is_available(), reason="needs vLLM's CPU build"
@@ -30,3 +32,35 @@ def test_rows_get_their_own_adapter_and_base_rows_none() -> None:
             parts = [0.5 * (B[slot, 0] @ (A[slot, 0] @ x[row])) for A, B in zip(a, b, strict=True)]
             expected = torch.cat(parts) if slot >= 0 else torch.zeros(sum(widths))
             assert torch.allclose(y[row], expected, atol=1e-5)
+
+
+class Platform:
+    """As much of vLLM's platform as settings ask for: what it can compute in, the best first."""
+
+    def __init__(self, *dtypes: torch.dtype, cpu: bool) -> None:
+        self.supported_dtypes = dtypes
+        self._cpu = cpu
+
+    def is_cpu(self) -> bool:
+        return self._cpu
+
+
+@pytest.mark.parametrize(
+    ("platform", "has_bf16", "expected"),
+    [
+        (Platform(torch.bfloat16, torch.float16, cpu=True), True, "bfloat16"),
+        (Platform(torch.bfloat16, torch.float16, cpu=True), False, "float32"),
+        (Platform(torch.bfloat16, torch.float16, cpu=False), False, "bfloat16"),
+        (Platform(torch.float16, torch.float32, cpu=False), False, "float16"),
+    ],
+)
+def test_numbers_are_those_that_the_hardware_multiplies(
+    monkeypatch: pytest.MonkeyPatch, platform: Platform, has_bf16: bool, expected: str
+) -> None:
+    from synthgen.engines import vllm
+
+    monkeypatch.setattr(vllm, "current_platform", platform)
+    monkeypatch.setattr(vllm, "multiplies_in_bf16", lambda _: has_bf16)
+    place = str(resolve_model("nano"))
+    assert vllm.engine_settings(place, 1, 8, 256)["dtype"] == expected
+    assert vllm.engine_settings(place, 1, 8, 256, "float32")["dtype"] == "float32"
