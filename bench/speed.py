@@ -139,6 +139,7 @@ BENCHES = (
     Bench("step", "bench/tuning_step.py", "prompts", "Seconds and memory of one step, ours and the published algorithm's, and their shares of what the machine can do at most; the ratios are of the same turns."),
     Bench("scaling", "bench/tuning_step.py --scaling", "targets", "Our step as one of number of targets, prompt length and rank changes and the others stay; nodes are the distinct prefixes that the step runs through."),
     Bench("pace", "bench/tuning_step.py --pace", "pack", "Our step over sizes of packs and batches: larger ones take memory to save time, until they no longer do."),
+    Bench("profile", "bench/tuning_step.py --profile", "operation", "Milliseconds of a step by operation, as torch's profiler sees them: the published algorithm's, ours with PEFT's layers and AdamW, ours. An operation's own time, without what it calls; the profiler's own cost is in it."),
     Bench("sft", "bench/tuning_sft.py", "task", "Seconds of training until the same exact KL; SFT has the best of several rates and schedules, and the last table has what each of them did."),
     Bench("job", "bench/generation.py", "of bare", "Requests a second of whole jobs after the engine's start, and of a bare vLLM loop over as many; the floor is what the machine's arithmetic and memory would allow."),
     Bench("adapters", "bench/generation.py --sides base one three merged", "of base", "Requests a second with adapters in the mix, beside the same engine without LoRA; all answers have one length."),

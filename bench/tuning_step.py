@@ -4,6 +4,7 @@
     python bench/tuning_step.py --model 512x8 --dtypes bf16 --sets biographies
     python bench/tuning_step.py --scaling              # ours over number of targets, prompt length and rank
     python bench/tuning_step.py --pace                 # ours over pack and batch sizes
+    python bench/tuning_step.py --profile              # which operations take the time, the reference's and ours
 
 Reference: one padded sequence per target, the prompt in each, batches of 32, gradients added up, one optimiser step;
 once with logits of every token, as a plain loss has them, and once with those of the answer alone. Ours: the trie in
@@ -49,6 +50,7 @@ from synthgen.tuning_config import TuningConfig
 
 ROOT = Path(__file__).parents[1]
 REFERENCE_BATCH = 32
+N_OPERATIONS = 12  # of a profile
 Pace = tuple[int | None, int]  # nodes of a pack, tokens of a batch
 LONG = (
     "I would like you to make up one person for me, and to answer with a short biography of that person. The person "
@@ -275,30 +277,27 @@ def checked(model: Model, tasks: Sequence[Task], pace: Pace) -> dict[str, float]
     return worst
 
 
+SIDES = ("reference", "reference, answer logits", "ours, PEFT's layers", "ours")
+
+
+def begun(model: Model, side: str, tasks: Sequence[Task], pace: Pace) -> list[Callable[[], float]]:
+    """The model made a side's; its backward passes, one per task."""
+    model.as_published(side != "ours")
+    if side.startswith("ours"):
+        return [lambda task=task: ours(model, task, *pace) for task in tasks]
+    return [lambda task=task: reference(model, task, side == "reference") for task in tasks]
+
+
 def compared(model: Model, name: str, tasks: list[Task], dtype: str, repeats: int, pace: Pace) -> runs.Row:
     """Both algorithms in turns, one step per task."""
-
-    def works(one: Callable[[Task], float]) -> list[Callable[[], float]]:
-        return [lambda task=task: one(task) for task in tasks]
-
-    sides = {
-        "reference": works(lambda task: reference(model, task, True)),
-        "reference, answer logits": works(lambda task: reference(model, task, False)),
-        "ours, PEFT's layers": works(lambda task: ours(model, task, *pace)),
-        "ours": works(lambda task: ours(model, task, *pace)),
-    }
     difference = checked(model, tasks, pace)
 
-    def begun(side: str) -> list[Callable[[], float]]:
-        model.as_published(side != "ours")
-        return sides[side]
-
     def run(side: str) -> float:
-        steps = begun(side)
+        steps = begun(model, side, tasks, pace)
         return runs.timed(lambda: [model.step(step) for step in steps]) / len(steps)
 
-    memory = {side: held_mib(model, begun(side)) for side in sides}
-    times = runs.in_turns({side: lambda side=side: run(side) for side in sides}, repeats)
+    memory = {side: held_mib(model, begun(model, side, tasks, pace)) for side in SIDES}
+    times = runs.in_turns({side: lambda side=side: run(side) for side in SIDES}, repeats)
     model.as_published(False)
     peak, least = peak_per_s(dtype), sum(floor(model, task) for task in tasks) / len(tasks)
     n_reference = sum(reference_operations(model, task) for task in tasks) / len(tasks)
@@ -324,6 +323,32 @@ def compared(model: Model, name: str, tasks: list[Task], dtype: str, repeats: in
         "loss differs by": runs.rounded(difference["loss"]),
         "gradient by": runs.rounded(difference["gradient"]),
     }
+
+
+def profiled(model: Model, name: str, tasks: Sequence[Task], pace: Pace) -> list[runs.Row]:
+    """Milliseconds of a step by operation, its own time without what it calls; the rest together.
+
+    The reference, the trie with PEFT's layers and AdamW, ours: what each change was worth, and what is left.
+    """
+    found: dict[str, dict[str, float]] = {}
+    for side in ("reference", "ours, PEFT's layers", "ours"):
+        steps = begun(model, side, tasks, pace)
+        model.step(steps[0])
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            for step in steps:
+                model.step(step)
+        for event in profile.key_averages():
+            ms = event.self_cpu_time_total / 1e3 / len(steps)
+            found.setdefault(event.key, {})[f"{side} ms"] = ms
+    columns = list(next(iter(sorted(found.values(), key=len, reverse=True))))
+    tops = sorted(found, key=lambda key: -max(found[key].values()))[:N_OPERATIONS]
+    parts = {key: found[key] for key in tops}
+    parts["the others"] = {c: sum(found[k].get(c, 0.0) for k in found if k not in tops) for c in columns}
+    parts["all"] = {c: sum(of.get(c, 0.0) for of in found.values()) for c in columns}
+    return [
+        {"operation": key, "prompts": name, **{c: runs.rounded(of.get(c, 0.0)) for c in columns}}
+        for key, of in parts.items()
+    ]
 
 
 def random_model(folder: Path, shape: str) -> str:
@@ -399,6 +424,7 @@ def main() -> None:
     parser.add_argument("--batch-tokens", type=int, default=defaults.batch_tokens)
     parser.add_argument("--scaling", action="store_true")
     parser.add_argument("--pace", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     asked = parser.parse_args()
     pace = (asked.pack_nodes, asked.batch_tokens)
     with tempfile.TemporaryDirectory() as folder:
@@ -417,13 +443,15 @@ def main() -> None:
                 continue
             model = Model(path, 4, dtype)
             for name, make in (("biographies", biographies), ("six tasks", six_tasks)):
-                if name in asked.sets:
+                if name in asked.sets and asked.profile:
+                    rows += [{"dtype": dtype, **row} for row in profiled(model, name, make(), pace)]
+                elif name in asked.sets:
                     row = compared(model, name, make(), dtype, asked.repeats, pace)
                     rows.append(row)
                     headline[f"{asked.model} {name} {dtype}"] = (
                         f"{row['times less']['median']}× time, {row['memory less']}× memory"  # type: ignore[index]
                     )
-    if rows and "prompts" in rows[0]:
+    if headline:
         keys = list(rows[0])
         runs.print_table(
             f"{asked.model}: a step, ours against the reference", [{k: r[k] for k in keys[:8]} for r in rows]
