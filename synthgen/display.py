@@ -82,10 +82,17 @@ def time_line(estimate: Estimate | None) -> str:
     """`about 2 min 10 s: tuning 40 s, engine 13 s, records 1 min 14 s, report 3 s (measured here on 2026-11-21)`."""
     if estimate is None:
         return "time: not known; `synthgen preview` measures it, and so does every run"
-    tuning = "tuning not measured yet" if estimate.tune_s is None else f"tuning {duration(estimate.tune_s)}"
-    parts = {"engine": estimate.start_s, "records": estimate.generate_s, "report": estimate.report_s}
-    listed = [] if estimate.tune_s == 0 else [tuning]
-    listed += [f"{name} {duration(seconds)}" for name, seconds in parts.items()]
+    parts = {
+        "tuning": estimate.tune_s,
+        "engine": estimate.start_s,
+        "records": estimate.generate_s,
+        "report": estimate.report_s,
+    }
+    listed = [
+        f"{name} {'not measured yet' if seconds is None else duration(seconds)}"
+        for name, seconds in parts.items()
+        if (name, seconds) != ("tuning", 0)  # the adapters are there
+    ]
     return f"about {duration(estimate.total_s)}: {', '.join(listed)} (measured here on {estimate.measured})"
 
 

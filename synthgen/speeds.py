@@ -38,7 +38,7 @@ class Speed:
     start_s: float  # until the engine takes requests
     requests_per_s: float
     accepted: float  # share of requests that give a record
-    report_s: float  # after the last record
+    report_s: float | None  # after the last record; None: only previews so far, which write no report
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Estimate:
     tune_s: float | None  # None: not known; 0: the adapters are there
     start_s: float
     generate_s: float
-    report_s: float
+    report_s: float | None  # None: not known
 
     @property
     def total_s(self) -> float:
         """All that is known of it."""
-        return (self.tune_s or 0.0) + self.start_s + self.generate_s + self.report_s
+        return (self.tune_s or 0.0) + self.start_s + self.generate_s + (self.report_s or 0.0)
 
 
 class Stopwatch:
@@ -120,9 +120,14 @@ class Stopwatch:
         if not self.engine or not attempted or seconds <= 0 or last[1] >= last[0]:
             return None
         start_s = self._seconds.get("engine", 0.0) + self._seconds.get("canary", 0.0)
-        report_s = self._seconds.get("report", earlier.report_s if earlier else 0.0)
-        figures = (start_s, attempted / seconds, 1 - last[1] / last[0], report_s)
-        return Speed(time.strftime("%Y-%m-%d"), *(round(figure, 4) for figure in figures))
+        report_s = self._seconds.get("report", earlier.report_s if earlier else None)
+        return Speed(
+            date=time.strftime("%Y-%m-%d"),
+            start_s=round(start_s, 4),
+            requests_per_s=round(attempted / seconds, 4),
+            accepted=round(1 - last[1] / last[0], 4),
+            report_s=None if report_s is None else round(report_s, 4),
+        )
 
     def _end(self) -> None:
         took = self._clock() - self._began
