@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -108,7 +109,6 @@ def rows(model: str, side: str) -> Work:
     """Requests to an engine in process, all of one length, with as many random adapters as the side has."""
     from synthgen import Recipe
     from synthgen.engines import CAPACITY
-    from synthgen.engines.merge import merge_adapter
     from synthgen.engines.protocol import Request, Sampling
     from synthgen.engines.vllm import VllmEngine
     from synthgen.job import prepare
@@ -118,7 +118,7 @@ def rows(model: str, side: str) -> Work:
         name: random_adapter(model, folder / name, i) for i, name in enumerate("abc"[: ADAPTERS[side]])
     }
     if side == "merged":
-        model, adapters = str(merge_adapter(model, adapters["a"], folder / "merged")), {}
+        model, adapters = str(merged(model, adapters["a"], folder / "merged")), {}
     prompt = prepare(Recipe.from_mapping(RECIPE, base=ROOT)).prompt
     engine = VllmEngine(model, adapters, Sampling(max_tokens=LENGTH), 0, CAPACITY["vllm"])
     names = [*adapters] or [None]
@@ -132,6 +132,21 @@ def rows(model: str, side: str) -> Work:
         return {"seconds": time.perf_counter() - started, "requests": n}
 
     return work
+
+
+def merged(model: str, adapter: Path, out: Path) -> Path:
+    """The model with an adapter in its weights, which keep their precision."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from synthgen.models import resolve_model
+
+    place = resolve_model(model)
+    shutil.copytree(place, out)  # the tokenizer; the weights are written over
+    base: Any = AutoModelForCausalLM.from_pretrained(place, dtype="auto")
+    dtype = base.dtype
+    PeftModel.from_pretrained(base.float(), str(adapter)).merge_and_unload().to(dtype).save_pretrained(out)
+    return out
 
 
 def random_adapter(model: str, folder: Path, seed: int) -> Path:

@@ -193,13 +193,19 @@ def preview(
 
 
 def _measure(work: Work, engine: Engine, progress: Progress) -> None:
-    """Ask for twice as many records as the engine holds, or for `MEASURE_S`, and throw them away."""
+    """Ask for twice as many records as the engine holds, or for `MEASURE_S`, and throw them away.
+
+    What the engine still holds at the end counts half, as it is half done on average.
+    """
     n, counts, ends = 2 * engine.capacity, Counts(), time.monotonic() + MEASURE_S
     progress.stage("measure", f"up to {n:,} records, to see how fast they come")
     work = replace(work, plan=replace(work.plan, n=n))
     for _, outcome in attempts(work, ((i, 0) for i in range(n)), engine, lambda: time.monotonic() > ends):
         counts.add(outcome)
         progress.generating(counts.attempted, n, counts.attempted, counts.rejected)
+    if counts.attempted:
+        made = counts.attempted + min(engine.capacity, n - counts.attempted) // 2
+        progress.generating(made, n, made, counts.rejected * made // counts.attempted)
 
 
 def open_run(out: Path) -> Run:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from synthgen.files import write_json
 from synthgen.recipe_tasks import message
@@ -42,6 +42,14 @@ class Speed:
 
 
 @dataclass(frozen=True)
+class Tuning:
+    """What tuning an adapter took."""
+
+    step_s: float
+    around_s: float  # before the first step and behind the last: loading, the anchor's samples, looks
+
+
+@dataclass(frozen=True)
 class Estimate:
     """How long a run will take, part by part, in seconds."""
 
@@ -57,30 +65,34 @@ class Estimate:
         return (self.tune_s or 0.0) + self.start_s + self.generate_s + (self.report_s or 0.0)
 
 
+Note = TypeVar("Note", Speed, Tuning)
+
+
 class Stopwatch:
     """Passes everything on to another listener, and notes how long each stage took and how much it made."""
 
     def __init__(self, listener: Progress, clock: Callable[[], float] = time.monotonic) -> None:
         self._listener, self._clock = listener, clock
         self._seconds: dict[str, float] = {}
-        self._tuned: dict[str, tuple[float, int]] = {}  # adapter → seconds, steps
+        self._tuned: dict[str, Tuning] = {}  # by adapter
         self._counts = dict.fromkeys(_ASKING, (0, 0))  # stage → attempted, rejected
         self._earlier: tuple[int, int] | None = None  # the same before this process, of a resumed run
-        self._stage, self._detail, self._began, self._n_steps = "", "", clock(), 0
+        self._stage, self._detail, self._began = "", "", clock()
+        self._steps: list[float] = []  # when each of them ended
         self.engine = ""
 
     def stage(self, name: str, detail: str = "") -> None:
         """The stage before has ended."""
         self._end()
-        self._stage, self._detail, self._began, self._n_steps = name, detail, self._clock(), 0
-        self._earlier = None
+        self._stage, self._detail, self._began = name, detail, self._clock()
+        self._steps, self._earlier = [], None
         if name == "engine":
             self.engine = detail
         self._listener.stage(name, detail)
 
     def tuning_step(self, step: TuningStep) -> None:
         """One more."""
-        self._n_steps += 1
+        self._steps.append(self._clock())
         self._listener.tuning_step(step)
 
     def generating(self, done: int, total: int, attempted: int, rejected: int) -> None:
@@ -104,8 +116,8 @@ class Stopwatch:
         """Write down what was measured, if there was anything; a folder that cannot be written keeps nothing."""
         self._end()
         path, kept = recipe.adapters_dir / FILE, _read(recipe)
-        for name, (seconds, steps) in self._tuned.items():
-            kept["tuning"][_adapter_key(recipe, name)] = round(seconds / steps, 4)
+        for name, tuning in self._tuned.items():
+            kept["tuning"][_adapter_key(recipe, name)] = asdict(tuning)
         if speed := self._speed(_measured(kept, recipe, self.engine)):
             kept["runs"][_run_key(recipe, self.engine)] = asdict(speed)
         if (self._tuned or speed) and (recipe.adapters or path.parent.is_dir()):
@@ -131,8 +143,11 @@ class Stopwatch:
 
     def _end(self) -> None:
         took = self._clock() - self._began
-        if self._stage == "tune" and self._n_steps:
-            self._tuned[self._detail.partition(":")[0]] = (took, self._n_steps)
+        if self._stage == "tune" and self._steps:
+            n, first, last = len(self._steps), self._steps[0], self._steps[-1]
+            step_s = (last - first) / (n - 1) if n > 1 else took
+            around_s = max(0.0, took - n * step_s)
+            self._tuned[self._detail.partition(":")[0]] = Tuning(round(step_s, 4), round(around_s, 4))
         if self._stage:
             self._seconds[self._stage] = self._seconds.get(self._stage, 0.0) + took
         self._stage = ""
@@ -154,19 +169,21 @@ def estimate(recipe: Recipe, engine: str, n: int, n_before: int) -> Estimate | N
     for name, spec in recipe.adapters.items():
         if spec.use is not None or (recipe.adapters_dir / f"{recipe.name}-{name}" / "manifest.json").exists():
             continue
-        step_s = _number(kept["tuning"].get(_adapter_key(recipe, name)))
-        tune_s = None if step_s is None or tune_s is None else tune_s + step_s * spec.tuning_config().steps
+        took = _as(Tuning, kept["tuning"].get(_adapter_key(recipe, name)))
+        if took is None or tune_s is None:
+            tune_s = None
+        else:
+            tune_s += took.around_s + took.step_s * spec.tuning_config().steps
     return Estimate(speed.date, tune_s, speed.start_s, generate_s, speed.report_s)
 
 
-def _number(found: object) -> float | None:
-    return float(found) if isinstance(found, int | float) else None
-
-
 def _measured(kept: Mapping[str, Mapping[str, object]], recipe: Recipe, engine: str) -> Speed | None:
-    found = kept["runs"].get(_run_key(recipe, engine))
+    return _as(Speed, kept["runs"].get(_run_key(recipe, engine)))
+
+
+def _as(kind: type[Note], found: object) -> Note | None:
     try:
-        return Speed(**found) if isinstance(found, dict) else None
+        return kind(**found) if isinstance(found, dict) else None
     except TypeError:  # of another version
         return None
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from synthgen import Recipe
 from synthgen.display import time_line
+from synthgen.engines.protocol import Completion, EngineInfo, Request
+from synthgen.plan import Plan
 from synthgen.progress import SilentProgress
 from synthgen.run import preview, run_recipe
+from synthgen.runners.local import Work
 from synthgen.speeds import FILE, Estimate, Stopwatch, estimate, is_known
 from synthgen.summary import plan_summary, time_estimate
 from tests.tiny import tiny_model_folder
@@ -61,16 +66,18 @@ def recipe_in(folder: Path, **changes: object) -> Recipe:
 
 
 def a_run(clock: Clock, before: tuple[int, int] = (0, 0)) -> Stopwatch:
-    """10 s of tuning in 5 steps, 10 s to an engine, 400 requests in 40 s of which the last 300 count 60 rejects, 4 s."""
+    """14 s of tuning, 2 s for each of 5 steps and 4 around them, 10 s to an engine, 400 requests in 40 s of which the last 300 count 60 rejects, 4 s."""
     watch = Stopwatch(SilentProgress(), clock)
 
     def after(seconds: float) -> None:
         clock.now += seconds
 
     watch.stage("tune", "fair: no adapter yet")
+    after(3)
     for step in range(1, 6):
+        after(2)
         watch.tuning_step(Step(step))
-    after(10)
+    after(1)
     watch.stage("engine", "fake")
     after(8)
     watch.stage("canary")
@@ -94,12 +101,12 @@ def test_an_estimate_is_arithmetic_on_what_was_measured(tmp_path: Path) -> None:
     a_run(Clock()).keep(recipe)
     found = estimate(recipe, "fake", 800, 1000)
     assert found is not None
-    assert found.tune_s == pytest.approx(10 / 5 * STEPS)
+    assert found.tune_s == pytest.approx(2 * STEPS + 4)
     assert (found.start_s, found.report_s) == (10, 4)
     assert found.generate_s == pytest.approx(
         (800 / 0.8 + 800) / 10
     )  # n samples before, where n is less than 1,000
-    assert found.total_s == pytest.approx(100 + 10 + 180 + 4)
+    assert found.total_s == pytest.approx(104 + 10 + 180 + 4)
     many = estimate(recipe, "fake", 80_000, 1000)
     assert many is not None and many.generate_s == pytest.approx((80_000 / 0.8 + 1000) / 10)
 
@@ -179,6 +186,45 @@ def test_a_preview_measures_once_and_check_knows_then(tmp_path: Path) -> None:
     again = Stages()
     preview(recipe, 3, progress=again)
     assert "measure" not in again.names
+
+
+class Slow(SilentProgress):
+    """Holds 10 requests, answers two at a time, every fourth of them with nothing; and listens."""
+
+    capacity = 10
+    info = EngineInfo("slow", "1", "cpu", "record")
+
+    def __init__(self) -> None:
+        self.queue: list[Request] = []
+        self.seen: tuple[int, ...] = ()
+
+    def submit(self, requests: Sequence[Request]) -> None:
+        self.queue += requests
+
+    def poll(self) -> list[Completion]:
+        done, self.queue = self.queue[:2], self.queue[2:]
+        return [Completion(r.id, "{3}" if r.id % 4 else "", "stop", 3) for r in done]
+
+    def score(self, *_: object) -> list[list[float]]:
+        return []
+
+    def generating(self, done: int, total: int, attempted: int, rejected: int) -> None:
+        self.seen = (done, total, attempted, rejected)
+
+
+@pytest.mark.parametrize(("polls", "made", "rejected"), [(4, 8 + 10 // 2, 2 * 13 // 8), (99, 20, 5)])
+def test_what_is_in_flight_when_the_measuring_ends_counts_half(
+    monkeypatch: pytest.MonkeyPatch, polls: int, made: int, rejected: int
+) -> None:
+    from synthgen import run
+
+    now = iter(range(1000))  # a second passes with every look at the clock
+    monkeypatch.setattr(run, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    monkeypatch.setattr(run, "MEASURE_S", polls)
+    engine, recipe = Slow(), Recipe.from_yaml(ROOT / "recipes" / "die.yaml")
+    work = Work(Plan(1, 7, (("base", 1.0),), 1), recipe.record_schema(), (1, 2), max_attempts=1)
+    run._measure(work, engine, engine)
+    assert engine.seen == (made, 20, made, rejected)
 
 
 def test_a_whole_run_is_measured_with_its_report(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
-"""What only the embedded engine promises: packing, exact sampling, merging."""
+"""What only the embedded engine promises: packing, exact sampling, adapters' weights."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
-from synthgen.engines.merge import merge_adapter
 from synthgen.engines.protocol import Request, Sampling
 from synthgen.engines.sampling import draw
 from synthgen.engines.transformers import TransformersEngine
@@ -57,8 +59,6 @@ def test_prompts_of_their_own_share_a_batch_and_change_no_answer(model: SmallMod
 
 @pytest.mark.parametrize("arch", ARCHS)
 def test_greedy_answers_are_those_of_generate(arch: Arch, tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM
-
     folder = tiny_model_folder(tmp_path, arch)
     engine = TransformersEngine(folder, sampling=Sampling(temperature=0, max_tokens=20), capacity=4)
     prompts = [tuple(range(20, 30)), tuple(range(100, 120))]
@@ -89,10 +89,10 @@ def test_a_token_without_probability_is_never_drawn() -> None:
     assert draw(logits, np.array([0.0, 0.5, 1 - 1e-16]), Sampling()) == [1, 1, 1]
 
 
-def test_merging_keeps_every_probability(model: SmallModel, tmp_path: Path) -> None:
-    merged = merge_adapter(model.path, model.adapters["red"], tmp_path / "merged")
-    assert merge_adapter(model.path, model.adapters["red"], merged) == merged
-    assert not (merged / "adapter_config.json").exists()
+def test_an_adapter_gives_what_its_merged_weights_give(model: SmallModel, tmp_path: Path) -> None:
+    base: Any = AutoModelForCausalLM.from_pretrained(model.path, dtype=torch.float32)
+    merged = shutil.copytree(model.path, tmp_path / "merged")
+    PeftModel.from_pretrained(base, str(model.adapters["red"])).merge_and_unload().save_pretrained(merged)
     answers = [tuple(b"{7}\n{abc}"), tuple(b"{10}")]
     apart = TransformersEngine(model.path, model.adapters).score(PROMPT, answers, "red")
     whole = TransformersEngine(merged).score(PROMPT, answers)
