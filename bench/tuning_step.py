@@ -346,7 +346,7 @@ def profiled(model: Model, name: str, tasks: Sequence[Task], pace: Pace) -> list
     parts["the others"] = {c: sum(found[k].get(c, 0.0) for k in found if k not in tops) for c in columns}
     parts["all"] = {c: sum(of.get(c, 0.0) for of in found.values()) for c in columns}
     return [
-        {"operation": key, "prompts": name, **{c: runs.rounded(of.get(c, 0.0)) for c in columns}}
+        {"operation": key, "prompt set": name, **{c: runs.rounded(of.get(c, 0.0)) for c in columns}}
         for key, of in parts.items()
     ]
 

@@ -160,10 +160,32 @@ def test_a_first_try_that_fails_has_a_page(speed: ModuleType, tmp_path: Path) ->
     assert "seeds **failed with exit code 1**" in speed.page(tmp_path)
 
 
+def test_a_goal_that_is_not_met_says_why_and_what_next(speed: ModuleType, tmp_path: Path) -> None:
+    keep(
+        tmp_path,
+        "tuning_step",
+        "tuning_step.py",
+        {**STEP, "prompts": "six tasks", "times less": spread(9, 9, 11)},
+    )
+    page = speed.page(tmp_path)
+    assert "Not met, why, and what next:\n\n- tuning step, six-task prompts, fp32: Counted operations" in page
+    keep(
+        tmp_path,
+        "tuning_step",
+        "tuning_step.py",
+        {**STEP, "prompts": "six tasks", "times less": spread(10, 9, 11)},
+    )
+    assert "Not met" not in speed.page(tmp_path)
+
+
 def test_goals_and_benches_fit_each_other_and_what_they_say_holds_no_figure(speed: ModuleType) -> None:
     names = [bench.name for bench in speed.BENCHES]
     assert len(set(names)) == len(names)
     assert {goal.bench for goal in speed.GOALS} <= set(names)
     for bench in speed.BENCHES:
         assert (BENCH.parent / bench.command.split()[0]).is_file()
-        assert bench.shows.endswith(".") and not re.search(r"\d", bench.shows)
+    for said in (
+        *(bench.shows for bench in speed.BENCHES),
+        *(goal.missed for goal in speed.GOALS if goal.missed),
+    ):
+        assert said.endswith(".") and not re.search(r"\d", said)
