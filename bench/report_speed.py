@@ -57,7 +57,7 @@ def write(path: Path, n: int) -> None:
 def process(side: str, path: Path) -> dict[str, float]:
     """One side from the start of its process to its end: seconds, processor seconds, peak memory."""
     scans = ["-c", SCAN.format(SCANS[side]), str(path)] if side in SCANS else []
-    command = [sys.executable, *(scans or ["-m", "synthgen.cli", "report", str(path), "--quiet"])]
+    command = [sys.executable, *(scans or [*runs.SYNTHGEN, "report", str(path), "--quiet"])]
     environment = {**os.environ, "PYTHONPATH": str(runs.ROOT)}
     started = time.perf_counter()
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:

@@ -330,24 +330,26 @@ def profiled(model: Model, name: str, tasks: Sequence[Task], pace: Pace) -> list
 
     The reference, the trie with PEFT's layers and AdamW, ours: what each change was worth, and what is left.
     """
+    sides = ("reference", "ours, PEFT's layers", "ours")
     found: dict[str, dict[str, float]] = {}
-    for side in ("reference", "ours, PEFT's layers", "ours"):
+    for side in sides:
         steps = begun(model, side, tasks, pace)
         model.step(steps[0])
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             for step in steps:
                 model.step(step)
         for event in profile.key_averages():
-            ms = event.self_cpu_time_total / 1e3 / len(steps)
-            found.setdefault(event.key, {})[f"{side} ms"] = ms
-    columns = list(next(iter(sorted(found.values(), key=len, reverse=True))))
-    tops = sorted(found, key=lambda key: -max(found[key].values()))[:N_OPERATIONS]
-    parts = {key: found[key] for key in tops}
-    parts["the others"] = {c: sum(found[k].get(c, 0.0) for k in found if k not in tops) for c in columns}
-    parts["all"] = {c: sum(of.get(c, 0.0) for of in found.values()) for c in columns}
+            ms = found.setdefault(event.key, dict.fromkeys(sides, 0.0))
+            ms[side] = event.self_cpu_time_total / 1e3 / len(steps)
+    parts = {
+        key: found[key] for key in sorted(found, key=lambda key: -max(found[key].values()))[:N_OPERATIONS]
+    }
+    rest = [ms for key, ms in found.items() if key not in parts]
+    parts["the others"] = {side: sum(ms[side] for ms in rest) for side in sides}
+    parts["all"] = {side: sum(ms[side] for ms in found.values()) for side in sides}
     return [
-        {"operation": key, "prompt set": name, **{c: runs.rounded(of.get(c, 0.0)) for c in columns}}
-        for key, of in parts.items()
+        {"operation": key, "prompt set": name, **{f"{side} ms": runs.rounded(ms[side]) for side in sides}}
+        for key, ms in parts.items()
     ]
 
 

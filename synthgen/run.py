@@ -203,7 +203,7 @@ def _measure(work: Work, engine: Engine, progress: Progress) -> None:
     for _, outcome in attempts(work, ((i, 0) for i in range(n)), engine, lambda: time.monotonic() > ends):
         counts.add(outcome)
         progress.generating(counts.attempted, n, counts.attempted, counts.rejected)
-    if counts.attempted:
+    if 0 < counts.attempted < n:
         made = counts.attempted + min(engine.capacity, n - counts.attempted) // 2
         progress.generating(made, n, made, counts.rejected * made // counts.attempted)
 
